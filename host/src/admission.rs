@@ -1,0 +1,201 @@
+//! Admission: what a request may use of a model, reserved whole at the edge or
+//! refused at once. Nobody who holds a permit waits for a second one, so
+//! requests cannot block each other half-way.
+//!
+//! A pair has at most `bytes + 3` tokens (every token covers a byte; three
+//! special ones), capped by the model's length; so the bound holds before
+//! anything is tokenized. A chain may multiply what the client sent; its whole
+//! amplified share is reserved, or "admitted" would mean nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::rerank::Error;
+
+/// An amount of work for a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    pub pairs: u64,
+    pub tokens: u64,
+}
+
+impl Work {
+    fn fits(self, limit: Work) -> bool {
+        self.pairs <= limit.pairs && self.tokens <= limit.tokens
+    }
+
+    fn plus(self, other: Work) -> Work {
+        Work {
+            pairs: self.pairs + other.pairs,
+            tokens: self.tokens + other.tokens,
+        }
+    }
+
+    fn minus(self, other: Work) -> Work {
+        Work {
+            pairs: self.pairs - other.pairs,
+            tokens: self.tokens - other.tokens,
+        }
+    }
+
+    pub fn times(self, factor: u64) -> Work {
+        Work {
+            pairs: self.pairs * factor,
+            tokens: self.tokens * factor,
+        }
+    }
+}
+
+/// The door of one model. Counts the work of everyone inside.
+#[derive(Debug)]
+pub struct Admission {
+    limit: Work,
+    inside: Mutex<Work>,
+}
+
+impl Admission {
+    pub fn new(limit: Work) -> Arc<Self> {
+        Arc::new(Admission {
+            limit,
+            inside: Mutex::new(Work::default()),
+        })
+    }
+
+    /// Reserves `work`, or says why not: `TooLarge` if it could never fit,
+    /// `Overloaded` if it does not fit now. `retry_after` is the caller's
+    /// estimate of when it may.
+    pub fn admit(
+        self: &Arc<Self>,
+        work: Work,
+        retry_after: std::time::Duration,
+    ) -> Result<Allowance, Error> {
+        if work.pairs > self.limit.pairs {
+            let (what, value, limit) = (
+                "the number of pairs the request may cause",
+                work.pairs,
+                self.limit.pairs,
+            );
+            return Err(Error::TooLarge { what, value, limit });
+        }
+        if work.tokens > self.limit.tokens {
+            let (what, value, limit) = (
+                "the number of tokens the request may cause",
+                work.tokens,
+                self.limit.tokens,
+            );
+            return Err(Error::TooLarge { what, value, limit });
+        }
+        let mut inside = lock(&self.inside);
+        let then = inside.plus(work);
+        if !then.fits(self.limit) {
+            return Err(Error::Overloaded { retry_after });
+        }
+        *inside = then;
+        Ok(Allowance {
+            admission: self.clone(),
+            granted: work,
+            left: Mutex::new(work),
+        })
+    }
+
+    /// The work of all requests inside, for metrics and estimates.
+    pub fn inside(&self) -> Work {
+        *lock(&self.inside)
+    }
+
+    pub fn limit(&self) -> Work {
+        self.limit
+    }
+}
+
+/// A request's share; dropping it gives the share back.
+#[derive(Debug)]
+pub struct Allowance {
+    admission: Arc<Admission>,
+    granted: Work,
+    left: Mutex<Work>,
+}
+
+impl Allowance {
+    /// Uses part of the share; `None` if a chain amplified beyond its route's
+    /// bound, with nothing taken.
+    #[must_use]
+    pub fn take(&self, work: Work) -> Option<()> {
+        let mut left = lock(&self.left);
+        if !work.fits(*left) {
+            return None;
+        }
+        *left = left.minus(work);
+        Some(())
+    }
+
+    pub fn granted(&self) -> Work {
+        self.granted
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.admission.inside);
+        *inside = inside.minus(self.granted);
+    }
+}
+
+/// A poisoned lock still holds two plain numbers: every update is one store.
+fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
+    work.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn work(pairs: u64, tokens: u64) -> Work {
+        Work { pairs, tokens }
+    }
+
+    #[test]
+    fn admits_whole_requests_or_refuses_at_once() {
+        let door = Admission::new(work(10, 1000));
+        let retry = Duration::from_millis(7);
+        let first = door.admit(work(6, 600), retry).unwrap();
+        assert_eq!(
+            door.admit(work(5, 10), retry).unwrap_err(),
+            Error::Overloaded { retry_after: retry }
+        );
+        assert_eq!(
+            door.admit(work(1, 401), retry).unwrap_err(),
+            Error::Overloaded { retry_after: retry }
+        );
+        assert!(matches!(
+            door.admit(work(11, 1), retry),
+            Err(Error::TooLarge {
+                value: 11,
+                limit: 10,
+                ..
+            })
+        ));
+        assert!(matches!(
+            door.admit(work(1, 1001), retry),
+            Err(Error::TooLarge { .. })
+        ));
+        drop(first);
+        assert_eq!(door.inside(), Work::default());
+        assert!(door.admit(work(10, 1000), retry).is_ok());
+    }
+
+    #[test]
+    fn a_share_is_used_up_once() {
+        let door = Admission::new(work(10, 1000));
+        let share = door.admit(work(4, 400), Duration::ZERO).unwrap();
+        assert_eq!(share.take(work(3, 100)), Some(()));
+        assert_eq!(share.take(work(2, 1)), None, "over the pairs that are left");
+        assert_eq!(
+            share.take(work(1, 301)),
+            None,
+            "over the tokens that are left"
+        );
+        assert_eq!(share.take(work(1, 300)), Some(()));
+    }
+}

@@ -1,0 +1,221 @@
+//! Settings: every limit of the server, with its unit and its default.
+//!
+//! `raw.rs` is what people write (file, flags, environment); `check.rs` turns it
+//! into the types here, which cannot be wrong; everyone else believes them.
+//! A setting exists only when it works.
+
+mod check;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use check::check;
+pub use raw::Raw;
+
+/// A configuration that was checked; nothing in it contradicts the rest.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub sandbox: SandboxSettings,
+    pub models: BTreeMap<Arc<str>, ModelSettings>,
+    pub policies: BTreeMap<Arc<str>, PolicySettings>,
+    pub routes: BTreeMap<Arc<str>, RouteSettings>,
+    /// Serves requests that name no route.
+    pub default_route: Arc<str>,
+}
+
+/// The two listeners and what one client may do to them.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Where clients send rerank requests.
+    pub listen: SocketAddr,
+    /// Where operators read metrics; loopback by default.
+    pub ops_listen: SocketAddr,
+    /// Connections open at once on the public listener; more wait in the
+    /// kernel's queue.
+    pub connections_max: usize,
+    /// Bytes of a request's head.
+    pub header_bytes_max: usize,
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Time in which the head, and then the body, must arrive.
+    pub read_ms_max: Duration,
+    /// Deadline of a request whose client states none.
+    pub request_ms_max: Duration,
+    /// Documents of one request.
+    pub documents_max: usize,
+    /// Grace between the signal to stop and the end, for what was admitted.
+    pub drain_ms_max: Duration,
+}
+
+/// What all guests share.
+#[derive(Debug, Clone)]
+pub struct SandboxSettings {
+    /// Guest instances alive at once over all policies; one more is refused.
+    pub instances_max: u32,
+    /// Length of an epoch: how often a running guest is looked at.
+    pub tick_ms: Duration,
+    /// Where compiled components are kept; `None` compiles at every start.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// One model: where its files are, what runs it, how its queue behaves.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// A folder, or an id on the hub.
+    pub source: String,
+    pub engine: EngineKind,
+    pub device: DeviceKind,
+    pub precision: Precision,
+    /// Engines of this model, each on its own thread.
+    pub replicas: usize,
+    /// Threads of each replica's matrix products.
+    pub replica_threads: usize,
+    /// Tokens of a pair; `None` is what the model's files say.
+    pub length_max: Option<usize>,
+    pub truncation: Truncation,
+    /// Threads that tokenize.
+    pub tokenizers: usize,
+    pub batch: BatchSettings,
+    /// Time that one batch may take before its replica counts as hung.
+    pub batch_ms_max: Duration,
+    /// Pause before the first restart of a failed replica; it doubles with
+    /// every further failure, up to 60 times.
+    pub restart_ms: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Our device-generic graph.
+    Candle,
+    /// candle-transformers' BERT as it comes, to compare with.
+    CandleStock,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// Metal or CUDA where compiled in and there, else the CPU.
+    Auto,
+    Cpu,
+    Metal,
+    Cuda,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 on the CPU, f16 elsewhere.
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+/// What happens to a pair that is longer than the model's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncation {
+    /// Tokens come off the end of whichever segment is longer, as the
+    /// reference does it.
+    LongestFirst,
+    /// Tokens come off the end of the document only.
+    DocumentOnly,
+    /// The request is refused.
+    Error,
+}
+
+/// The queue in front of a model's replicas.
+#[derive(Debug, Clone)]
+pub struct BatchSettings {
+    /// Pairs admitted at once, over all requests.
+    pub queue_pairs_max: u64,
+    /// Tokens admitted at once, by their bound before tokenizing.
+    pub queue_tokens_max: u64,
+    /// Tokens of a batch; `None` is what the engine says.
+    pub batch_tokens_max: Option<usize>,
+    /// Pairs of a batch.
+    pub batch_pairs_max: usize,
+    /// How long an idle replica waits for more pairs; zero by default, since
+    /// batches form while replicas are busy.
+    pub batch_wait_ms: Duration,
+    /// Batches after which a pair is served before any that is younger,
+    /// whatever their priorities: nobody starves.
+    pub queue_cuts_max: u32,
+}
+
+/// A wasm component and what it may do.
+#[derive(Debug, Clone)]
+pub struct PolicySettings {
+    pub component: PathBuf,
+    /// Whether routes may never answer without it (redactors, filters);
+    /// `None` is what the manifest says.
+    pub required: Option<bool>,
+    /// Powers beyond computing, each asked for by the manifest.
+    pub grants: Vec<Grant>,
+    pub limits: PolicyLimits,
+}
+
+/// Powers that a route's owner may give a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    /// The real time instead of one that stands still.
+    Clock,
+    /// Real randomness instead of a seeded sequence.
+    Random,
+}
+
+/// What one call of a policy may use.
+#[derive(Debug, Clone)]
+pub struct PolicyLimits {
+    /// CPU time of the guest; waiting for the next stage costs nothing.
+    pub cpu_ms_max: Duration,
+    /// Bytes over all of the guest's memories and tables.
+    pub memory_bytes_max: usize,
+    /// Calls of the next stage.
+    pub calls_max: u32,
+    /// Bytes of what a guest prints that reach the log; the rest is counted.
+    pub log_bytes_max: usize,
+}
+
+/// A model with a chain of policies in front.
+#[derive(Debug, Clone)]
+pub struct RouteSettings {
+    pub model: Arc<str>,
+    /// Outermost first.
+    pub policies: Vec<LinkSettings>,
+    pub on_failure: OnFailure,
+    /// How many times the client's documents and tokens the chain may send to
+    /// the model.
+    pub amplification_max: u64,
+    pub filtered: Filtered,
+    /// Share of the model in proportion to other routes' weights.
+    pub weight: u32,
+}
+
+/// A policy's place in a chain.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    pub policy: Arc<str>,
+    pub params: BTreeMap<String, String>,
+}
+
+/// What a route answers when one of its policies fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// A typed error.
+    Fail,
+    /// The plain model's ranking, flagged in a header and counted.
+    Bypass,
+}
+
+/// What becomes of documents that a policy left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filtered {
+    /// They are not in the answer.
+    Omit,
+    /// They come last, with the lowest score of the scale: some clients expect
+    /// every document back.
+    Last,
+}

@@ -1,0 +1,4 @@
+//! The configuration as people write it.
+/// Not yet.
+#[derive(Debug)]
+pub struct Raw;

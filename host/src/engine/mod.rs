@@ -1,0 +1,91 @@
+//! Engines: what turns a batch of pairs into logits.
+//!
+//! An engine knows tensors and weights; it knows no requests, threads or
+//! queues. A replica owns one engine on its own thread.
+
+use std::sync::Arc;
+
+/// A cross-encoder, ready to score. Scores are the same (to rounding) alone or
+/// in any batch.
+pub trait CrossEncoder: Send {
+    fn traits(&self) -> EngineTraits;
+
+    /// Writes the raw logit of each pair, in the batch's order; activation is
+    /// the edge's. `logits.len() == batch.pairs.len()`.
+    fn score(&mut self, batch: &Batch, logits: &mut [f32]) -> Result<(), EngineError>;
+}
+
+/// Makes the engine of a new replica; weights are shared between them where
+/// the device allows. Called again when a replica is restarted.
+pub type EngineFactory = Arc<dyn Fn() -> Result<Box<dyn CrossEncoder>, EngineError> + Send + Sync>;
+
+/// What an engine says of itself, for whoever forms its batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineTraits {
+    /// Whether a batch costs its real tokens only. Otherwise every pair costs
+    /// as much as the longest, and pairs of similar length belong together.
+    pub ragged: bool,
+    /// Tokens that one pair may have.
+    pub length_max: usize,
+    /// Tokens (padding included) beyond which a larger batch gains nothing.
+    pub batch_tokens_max: usize,
+    /// Tokens below which a smaller batch wastes the engine.
+    pub batch_tokens_min: usize,
+    /// The number format of the weights and activations: `f32`, `f16`, `int8`.
+    pub precision: &'static str,
+}
+
+/// A query and a document as the token ids of one sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pair {
+    pub ids: Box<[u32]>,
+    /// Where the second segment (token type 1) begins; `ids.len()` for models
+    /// without token types.
+    pub second_from: u32,
+}
+
+impl Pair {
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+/// Pairs that are scored together; they may come from different requests.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub pairs: Vec<Arc<Pair>>,
+}
+
+impl Batch {
+    /// Real tokens.
+    pub fn tokens(&self) -> usize {
+        self.pairs.iter().map(|pair| pair.tokens()).sum()
+    }
+
+    /// Tokens of the longest pair.
+    pub fn longest(&self) -> usize {
+        self.pairs
+            .iter()
+            .map(|pair| pair.tokens())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Tokens that an engine without raggedness computes.
+    pub fn tokens_padded(&self) -> usize {
+        self.longest() * self.pairs.len()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The checkpoint is not one this engine runs.
+    #[error("the model is not supported: {0}")]
+    Unsupported(String),
+    /// The checkpoint is broken or incomplete.
+    #[error("the model's files are not usable: {0}")]
+    Files(String),
+    /// The device failed; another replica may not.
+    #[error("the device failed: {0}")]
+    Device(String),
+}
