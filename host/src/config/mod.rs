@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use check::check;
-pub use raw::Raw;
+pub use check::{Faults, check};
+pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute, nearest};
 
 /// A configuration that was checked; nothing in it contradicts the rest.
 #[derive(Debug, Clone)]
