@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::admission::Work;
+use crate::admission::{Admission, Work};
 use crate::config::Filtered;
 use crate::metrics::{self, Metrics};
-use crate::model::Model;
+use crate::model::{Model, ModelInfo};
 use crate::rerank::{
     Context, Document, DocumentId, Error, Field, Priority, Ranking, Report, Request, Rerank, Scale,
     Stage,
@@ -79,9 +79,53 @@ pub struct EdgeLimits {
     pub request_ms_max: Duration,
 }
 
+/// A model as the edge and clients know it: a door, limits, a state. That it
+/// ranks is another matter; to that end it is a [`Rerank`] stage.
+pub trait Backend: Send + Sync {
+    fn name(&self) -> Arc<str>;
+    fn is_named(&self, name: &str) -> bool;
+    fn admission(&self) -> &Arc<Admission>;
+    /// When a refused request may find room.
+    fn retry_after(&self) -> Duration;
+    /// Tokens of a pair.
+    fn length_max(&self) -> usize;
+    fn ready(&self) -> bool;
+    fn info(&self) -> ModelInfo;
+}
+
+impl Backend for Model {
+    fn name(&self) -> Arc<str> {
+        self.name()
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.is_named(name)
+    }
+
+    fn admission(&self) -> &Arc<Admission> {
+        self.admission()
+    }
+
+    fn retry_after(&self) -> Duration {
+        self.retry_after()
+    }
+
+    fn length_max(&self) -> usize {
+        self.length_max()
+    }
+
+    fn ready(&self) -> bool {
+        self.ready()
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info()
+    }
+}
+
 pub struct Route {
     pub name: Arc<str>,
-    pub model: Arc<Model>,
+    pub model: Arc<dyn Backend>,
     /// The whole chain; its innermost stage is the model.
     pub stage: Arc<dyn Rerank>,
     /// The chain's policies with their versions, outermost first.

@@ -179,7 +179,14 @@ impl Check {
                 KIB..=GIB,
                 "bytes",
             ),
+            bodies_bytes_max: self.within(
+                "server.bodies_bytes_max",
+                raw.bodies_bytes_max,
+                raw.body_bytes_max..=1024 * GIB,
+                "bytes (the least is one body, `server.body_bytes_max`)",
+            ),
             read_ms_max: self.ms("server.read_ms_max", raw.read_ms_max, 10..=HOUR_MS),
+            idle_ms_max: self.ms("server.idle_ms_max", raw.idle_ms_max, 10..=HOUR_MS),
             request_ms_max: self.ms("server.request_ms_max", raw.request_ms_max, 1..=HOUR_MS),
             documents_max: self.within(
                 "server.documents_max",
@@ -187,6 +194,7 @@ impl Check {
                 1..=1_000_000,
                 "documents",
             ),
+            fields_max: self.within("server.fields_max", raw.fields_max, 0..=10_000, "fields"),
             drain_ms_max: self.ms("server.drain_ms_max", raw.drain_ms_max, 0..=HOUR_MS),
         }
     }
@@ -511,6 +519,10 @@ mod tests {
         check(
             "[server]\nlisten_ops = 'x'",
             "unknown key `listen_ops`; did you mean `listen`?",
+        );
+        check(
+            "[server]\nbody_bytes_max = 4096\nbodies_bytes_max = 4095",
+            "`server.bodies_bytes_max` is 4095; it must be 4096 to 1099511627776 bytes (the least is one body, `server.body_bytes_max`)",
         );
         check(
             "[server]\nbody_bytes_max = 12",

@@ -31,9 +31,12 @@ pub struct RawServer {
     pub connections_max: usize,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
+    pub bodies_bytes_max: usize,
     pub read_ms_max: u64,
+    pub idle_ms_max: u64,
     pub request_ms_max: u64,
     pub documents_max: usize,
+    pub fields_max: usize,
     pub drain_ms_max: u64,
 }
 
@@ -45,9 +48,12 @@ impl Default for RawServer {
             connections_max: 1024,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 16 * 1024 * 1024,
+            bodies_bytes_max: 256 * 1024 * 1024,
             read_ms_max: 10_000,
+            idle_ms_max: 75_000,
             request_ms_max: 30_000,
             documents_max: 1000,
+            fields_max: 64,
             drain_ms_max: 20_000,
         }
     }
