@@ -266,3 +266,6 @@ impl Progress for Beat {
         self.0.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;
