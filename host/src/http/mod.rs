@@ -1,5 +1,137 @@
-//! Clients: connections, requests, dialects. It knows routes and nothing behind
-//! them.
+//! Clients: two listeners, their connections, and the requests on them.
+//!
+//! A request goes from `connections` through `router` to `exchange`, which
+//! reads its `body`, decodes it by its `dialect`, asks a route, and encodes the
+//! answer or, by the table in `errors`, what went wrong. It knows routes and
+//! nothing behind them.
 
+mod activity;
+mod body;
+mod connections;
 pub mod dialect;
 pub mod errors;
+mod exchange;
+mod headers;
+mod info;
+mod journal;
+mod router;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::body::Room;
+use self::dialect::Bounds;
+use self::router::Endpoint;
+use crate::config::ServerSettings;
+use crate::metrics::Metrics;
+use crate::route::Routes;
+
+/// What every request is served with.
+pub struct App {
+    pub routes: Routes,
+    pub settings: ServerSettings,
+    pub metrics: Arc<Metrics>,
+    room: Room,
+    draining: AtomicBool,
+}
+
+impl App {
+    pub fn new(routes: Routes, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(App {
+            routes,
+            room: Room::new(&settings),
+            settings,
+            metrics,
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the server stops; it does not start again.
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            documents_max: self.settings.documents_max,
+            fields_max: self.settings.fields_max,
+        }
+    }
+}
+
+/// The bound sockets; whoever bound them knows their addresses.
+#[derive(Debug)]
+pub struct Listeners {
+    pub public: TcpListener,
+    pub operations: TcpListener,
+}
+
+/// On which listener a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Public,
+    Operations,
+}
+
+/// What the end of the grace cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    pub connections_cut: usize,
+    pub requests_cut: usize,
+}
+
+/// Serves until `shutdown` resolves, and then what was admitted, within the
+/// settings' grace. Operators can look on until the public side is done.
+pub async fn serve(
+    listeners: Listeners,
+    app: Arc<App>,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let (stop_public, public_stop) = watch::channel(false);
+    let (stop_operations, operations_stop) = watch::channel(false);
+    let public = connections::accept(listeners.public, Side::Public, app.clone(), public_stop);
+    let operations = connections::accept(
+        listeners.operations,
+        Side::Operations,
+        app.clone(),
+        operations_stop,
+    );
+    let orderly = async {
+        let signal = async {
+            shutdown.await;
+            app.draining.store(true, Ordering::Relaxed);
+            stop_public.send_replace(true);
+            Instant::now() + app.settings.drain_ms_max
+        };
+        let (connections, until) = tokio::join!(public, signal);
+        let drained = connections::drain(&app, connections, until).await;
+        stop_operations.send_replace(true);
+        (drained, until)
+    };
+    let ((drained, until), connections) = tokio::join!(orderly, operations);
+    connections::drain(&app, connections, until).await;
+    drained
+}
+
+/// Answers one request.
+async fn respond<B>(app: &App, side: Side, request: Request<B>) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    match router::resolve(side, &head.method, head.uri.path()) {
+        Ok(Endpoint::Page(page)) => info::page(app, page, &head),
+        Ok(Endpoint::Rerank(target)) => exchange::answer(app, Ok(target), &head, body).await,
+        Err(problem) => exchange::answer(app, Err(problem), &head, body).await,
+    }
+}

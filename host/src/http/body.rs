@@ -1,0 +1,208 @@
+//! A request's body: of the right kind, in bounded bytes, in bounded time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::errors::Problem;
+use crate::config::ServerSettings;
+use crate::rerank::Error;
+
+/// A whole body. What it reserves of the room for bodies is given back when it
+/// is dropped, so hold it as long as what was decoded from it.
+#[derive(Debug)]
+pub struct Whole {
+    pub bytes: Bytes,
+    _share: Share,
+}
+
+/// Room for all bodies that are held at once.
+#[derive(Debug)]
+pub struct Room {
+    kib: Arc<Semaphore>,
+    body_bytes_max: usize,
+    read_ms_max: Duration,
+}
+
+const KIB: usize = 1024;
+
+/// Whatever fills the room (bodies being read, requests being served) leaves it
+/// within about this time.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Room {
+    pub fn new(settings: &ServerSettings) -> Self {
+        let kib = (settings.bodies_bytes_max / KIB).min(Semaphore::MAX_PERMITS);
+        Room {
+            kib: Arc::new(Semaphore::new(kib)),
+            body_bytes_max: settings.body_bytes_max,
+            read_ms_max: settings.read_ms_max,
+        }
+    }
+
+    /// Reads the whole body, or refuses it as soon as it is known to be too
+    /// large. A refusal still reads on for a while: a client that only sends
+    /// would otherwise see its connection reset instead of the answer.
+    pub async fn collect<B>(&self, headers: &HeaderMap, body: B) -> Result<Whole, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let until = Instant::now() + self.read_ms_max;
+        let mut body = body;
+        let collected = timeout_at(until, self.read(headers, &mut body))
+            .await
+            .unwrap_or(Err(Problem::BodySlow {
+                limit: self.read_ms_max,
+            }));
+        if let Err(Problem::BodyTooLarge { .. } | Problem::Domain(_)) = collected {
+            self.discard(headers, body, until).await;
+        }
+        collected
+    }
+
+    /// Reads on without keeping anything, within the same limits. Nothing is
+    /// read of a client that waits for leave to send (`Expect: 100-continue`):
+    /// it hears the refusal first.
+    pub async fn discard<B>(&self, headers: &HeaderMap, mut body: B, until: Instant)
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if headers.contains_key(EXPECT) {
+            return;
+        }
+        let mut left = self.body_bytes_max;
+        let read = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(length) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        };
+        // Late or not, the refusal is sent now.
+        let _ = timeout_at(until, read).await;
+    }
+
+    /// Until when a body that nobody wants is read.
+    pub fn patience(&self) -> Instant {
+        Instant::now() + self.read_ms_max
+    }
+
+    async fn read<B>(&self, headers: &HeaderMap, body: &mut B) -> Result<Whole, Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let announced = announced(headers);
+        self.check(announced.unwrap_or(0), announced)?;
+        let mut share = Share::default();
+        share.grow(&self.kib, announced.unwrap_or(0) as usize)?;
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::BodyBroken)?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let length = first.len() + rest.len() + data.len();
+            self.check(length as u64, announced)?;
+            share.grow(&self.kib, length)?;
+            // A body of one frame is not copied.
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.reserve(announced.unwrap_or(0).max(length as u64) as usize);
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+        let bytes = if rest.is_empty() {
+            first
+        } else {
+            rest.freeze()
+        };
+        Ok(Whole {
+            bytes,
+            _share: share,
+        })
+    }
+
+    fn check(&self, bytes: u64, announced: Option<u64>) -> Result<(), Problem> {
+        let limit = self.body_bytes_max as u64;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Problem::BodyTooLarge {
+            value: announced,
+            limit,
+        })
+    }
+}
+
+/// A body's part of the room.
+#[derive(Debug, Default)]
+struct Share {
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    /// Makes it large enough for `bytes`, or refuses at once.
+    fn grow(&mut self, room: &Arc<Semaphore>, bytes: usize) -> Result<(), Problem> {
+        let has = self.permit.as_ref().map_or(0, |p| p.num_permits());
+        let missing = bytes.div_ceil(KIB).saturating_sub(has);
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(missing)
+            .ok()
+            .and_then(|kib| room.clone().try_acquire_many_owned(kib).ok())
+            .ok_or(Error::Overloaded {
+                retry_after: RETRY_AFTER,
+            })?;
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            None => self.permit = Some(more),
+        }
+        Ok(())
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a body with these headers can be JSON. Clients that say nothing are
+/// believed; one that says something else is told, since what it would get is
+/// an error that it could not understand.
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let header = |name| headers.get(name).map(|value| value.as_bytes());
+    if let Some(kind) = header(CONTENT_TYPE) {
+        let essence = kind.split(|&b| b == b';').next().unwrap_or_default();
+        if !essence
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"application/json")
+        {
+            let kind = kind.escape_ascii();
+            return Err(Problem::MediaType(format!(
+                "the content type is \"{kind}\"; it must be application/json"
+            )));
+        }
+    }
+    if let Some(coding) = header(CONTENT_ENCODING)
+        && !coding.trim_ascii().eq_ignore_ascii_case(b"identity")
+    {
+        let coding = coding.escape_ascii();
+        return Err(Problem::MediaType(format!(
+            "the content encoding is \"{coding}\"; bodies must not be encoded"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! One rerank request, from its head and body to its response.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
+use hyper::{Response, Version};
+use tracing::Instrument;
+
+use super::App;
+use super::body::check_media_type;
+use super::dialect::object::Object;
+use super::dialect::{Dialect, Encoded, Served};
+use super::errors::Problem;
+use super::headers::{REQUEST_ID, envelope, new_request_id, request_id};
+use super::journal::Entry;
+use super::router::Target;
+use crate::rerank::Error;
+use crate::route::{Answer, Route};
+
+const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
+const BYPASSED: HeaderName = HeaderName::from_static("x-maitred-bypassed");
+const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Answers a rerank request, or one that was meant to be one. If the future is
+/// dropped, everything that the request caused is dropped with it.
+pub async fn answer<B>(
+    app: &App,
+    target: Result<Target<'_>, Problem>,
+    head: &Parts,
+    body: B,
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let id = request_id(&head.headers);
+    let known_id = id.clone().unwrap_or_else(|_| new_request_id());
+    let mut entry = Entry::new(app.metrics.clone(), known_id);
+    entry.dialect = target.as_ref().ok().and_then(|target| target.dialect);
+    let outcome = rank(app, id.and(target), head, body, &mut entry);
+    // A panic is a bug of ours; the other requests of its connection must not
+    // pay for it, and this one gets its one answer.
+    let outcome = AssertUnwindSafe(outcome)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            let detail = "the request's handler panicked";
+            Err(Problem::Domain(Error::Internal(detail.into())))
+        });
+    match outcome {
+        Ok((answer, encoded)) => {
+            entry.answered(&answer);
+            success(&answer, encoded, &entry.request_id)
+        }
+        Err(problem) => {
+            entry.refused(&problem);
+            refusal(&problem, entry.dialect, &entry.request_id, head.version)
+        }
+    }
+}
+
+async fn rank<B>(
+    app: &App,
+    target: Result<Target<'_>, Problem>,
+    head: &Parts,
+    body: B,
+    entry: &mut Entry,
+) -> Result<(Answer, Encoded), Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let begun = target.and_then(|target| {
+        check_media_type(&head.headers)?;
+        let envelope = envelope(&head.headers, entry.request_id.clone())?;
+        Ok((target, envelope))
+    });
+    let (target, envelope) = match begun {
+        Ok(begun) => begun,
+        Err(problem) => {
+            let until = app.room.patience();
+            app.room.discard(&head.headers, body, until).await;
+            return Err(problem);
+        }
+    };
+    let body = app.room.collect(&head.headers, body).await?;
+    let object = Object::body(&body.bytes)?;
+    let dialect = match target.dialect {
+        Some(dialect) => dialect,
+        None => Dialect::recognise(&object)?,
+    };
+    entry.dialect = Some(dialect);
+    let call = dialect.decode(&object, &envelope, &app.bounds())?;
+    entry.documents = call.ask.documents.len();
+    let route = match target.route {
+        Some(name) => app.routes.named(name)?,
+        None => app.routes.for_model(call.model.as_deref())?,
+    };
+    entry.route = Some(route.name.clone());
+    let answer = ask(route, call.ask).await?;
+    let encoded = call.reply.encode(&Served {
+        answer: &answer,
+        request_id: &entry.request_id,
+        length_max: route.model.length_max(),
+    });
+    Ok((answer, encoded))
+}
+
+/// What stages log meanwhile carries the request's id.
+async fn ask(route: &Arc<Route>, ask: crate::route::Ask) -> Result<Answer, Problem> {
+    let span = tracing::info_span!("request", id = &*ask.request_id, route = &*route.name);
+    let answer = route.rerank(ask).instrument(span).await?;
+    // JSON has no word for NaN, and a client could not sort by it.
+    if let Some(bad) = answer.results.iter().find(|r| !r.score.is_finite()) {
+        let detail = format!("the score of document {} is {}", bad.index, bad.score);
+        return Err(Problem::Domain(Error::Internal(detail)));
+    }
+    Ok(answer)
+}
+
+fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(encoded.body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(REQUEST_ID, visible(request_id));
+    headers.insert(ROUTE, visible(&answer.route));
+    if answer.report.bypassed() {
+        headers.insert(BYPASSED, HeaderValue::from_static("true"));
+    }
+    if answer.order_only {
+        headers.insert(SCORES, HeaderValue::from_static("order"));
+    }
+    for (name, value) in encoded.headers {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+    response
+}
+
+fn refusal(
+    problem: &Problem,
+    dialect: Option<Dialect>,
+    request_id: &str,
+    version: Version,
+) -> Response<Full<Bytes>> {
+    let body = problem.body(dialect, request_id);
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = problem.status(dialect);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(REQUEST_ID, visible(request_id));
+    if let Some(seconds) = problem.retry_after_s() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Problem::Method { allow, .. } = problem {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    // What is left of such a body may still be on its way; HTTP/2 resets the
+    // stream instead.
+    let unread = matches!(
+        problem,
+        Problem::BodySlow { .. } | Problem::BodyTooLarge { .. } | Problem::BodyBroken
+    );
+    if unread && version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Request ids and names of routes were checked to be visible ASCII.
+fn visible(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("the text was checked to be visible ASCII")
+}

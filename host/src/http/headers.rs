@@ -1,0 +1,177 @@
+//! The request headers that are ours. What they say is checked like any other
+//! input, and one that does not exist is an error: a deadline that is silently
+//! not applied is worse than none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use uuid::Uuid;
+
+use super::dialect::Envelope;
+use super::errors::Problem;
+use crate::config::nearest;
+use crate::rerank::Priority;
+
+/// Names the request, here and in every answer.
+pub const REQUEST_ID: &str = "x-request-id";
+const PREFIX: &str = "x-maitred-";
+const PRIORITY: &str = "x-maitred-priority";
+const TIMEOUT: &str = "x-maitred-timeout-ms";
+
+/// Characters of a request id that a client chose.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// The client's id for the request, else a new one that sorts by time.
+pub fn request_id(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
+    let Some(value) = headers.get(REQUEST_ID) else {
+        return Ok(new_request_id());
+    };
+    let value = value.as_bytes();
+    let allowed = 1..=REQUEST_ID_CHARS_MAX;
+    if allowed.contains(&value.len()) && value.iter().all(u8::is_ascii_graphic) {
+        let id = std::str::from_utf8(value).expect("ASCII is UTF-8");
+        return Ok(Arc::from(id));
+    }
+    Err(Problem::Header(format!(
+        "`{REQUEST_ID}` must be 1 to {REQUEST_ID_CHARS_MAX} visible ASCII characters; it has {}",
+        value.len()
+    )))
+}
+
+pub fn new_request_id() -> Arc<str> {
+    Arc::from(Uuid::now_v7().to_string())
+}
+
+/// What our headers say about the request.
+pub fn envelope(headers: &HeaderMap, request_id: Arc<str>) -> Result<Envelope, Problem> {
+    for name in headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX))
+    {
+        known(name.as_str())?;
+    }
+    Ok(Envelope {
+        request_id,
+        priority: priority(headers)?,
+        timeout: timeout(headers)?,
+    })
+}
+
+fn known(name: &str) -> Result<(), Problem> {
+    let names = [PRIORITY, TIMEOUT];
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let hint = match nearest(name, names) {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => String::new(),
+    };
+    Err(Problem::Header(format!(
+        "there is no header `{name}`{hint}"
+    )))
+}
+
+fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem> {
+    let Some(value) = headers.get(PRIORITY) else {
+        return Ok(None);
+    };
+    match value.as_bytes() {
+        b"low" => Ok(Some(Priority::Low)),
+        b"normal" => Ok(Some(Priority::Normal)),
+        b"high" => Ok(Some(Priority::High)),
+        other => Err(Problem::Header(format!(
+            "`{PRIORITY}` is \"{}\"; it must be low, normal or high",
+            other.escape_ascii()
+        ))),
+    }
+}
+
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(value) = headers.get(TIMEOUT) else {
+        return Ok(None);
+    };
+    let ms = value.to_str().ok().and_then(|text| text.parse().ok());
+    match ms {
+        Some(ms @ 1_u64..) => Ok(Some(Duration::from_millis(ms))),
+        _ => Err(Problem::Header(format!(
+            "`{TIMEOUT}` is \"{}\"; it must be a whole number of milliseconds from 1",
+            value.as_bytes().escape_ascii()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(given: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |&(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        };
+        given.iter().map(pair).collect()
+    }
+
+    fn envelope_of(given: &[(&'static str, &'static str)]) -> Result<Envelope, String> {
+        let headers = headers(given);
+        request_id(&headers)
+            .and_then(|id| envelope(&headers, id))
+            .map_err(|problem| problem.text(""))
+    }
+
+    #[test]
+    fn what_headers_say() {
+        let plain = envelope_of(&[("accept", "*/*")]).unwrap();
+        assert_eq!((plain.priority, plain.timeout), (None, None));
+        assert_eq!(
+            Uuid::parse_str(&plain.request_id)
+                .unwrap()
+                .get_version_num(),
+            7
+        );
+        let said = envelope_of(&[
+            (REQUEST_ID, "trace/7:a"),
+            (PRIORITY, "high"),
+            (TIMEOUT, "250"),
+        ])
+        .unwrap();
+        assert_eq!(&*said.request_id, "trace/7:a");
+        assert_eq!(said.priority, Some(Priority::High));
+        assert_eq!(said.timeout, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn bad_headers_are_named() {
+        let check = |name, value, expected: &str| {
+            assert_eq!(envelope_of(&[(name, value)]).unwrap_err(), expected);
+        };
+        check(
+            REQUEST_ID,
+            "",
+            "`x-request-id` must be 1 to 128 visible ASCII characters; it has 0",
+        );
+        check(
+            REQUEST_ID,
+            "a b",
+            "`x-request-id` must be 1 to 128 visible ASCII characters; it has 3",
+        );
+        check(
+            PRIORITY,
+            "urgent",
+            "`x-maitred-priority` is \"urgent\"; it must be low, normal or high",
+        );
+        let whole = "it must be a whole number of milliseconds from 1";
+        for value in ["0", "-1", "1.5", "1s", ""] {
+            let expected = format!("`x-maitred-timeout-ms` is \"{value}\"; {whole}");
+            check(TIMEOUT, value, &expected);
+        }
+        check(
+            "x-maitred-timeout",
+            "100",
+            "there is no header `x-maitred-timeout`; did you mean `x-maitred-timeout-ms`?",
+        );
+    }
+}

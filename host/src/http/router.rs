@@ -1,0 +1,148 @@
+//! From a method and a path to what answers there. Pure.
+
+use hyper::Method;
+
+use super::Side;
+use super::dialect::{Dialect, cohere::Version};
+use super::errors::Problem;
+
+/// What answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint<'p> {
+    Rerank(Target<'p>),
+    Page(Page),
+}
+
+/// What a path says about a rerank request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'p> {
+    /// `None` where dialects share the path; then the body tells.
+    pub dialect: Option<Dialect>,
+    /// `None` leaves it to the body's `model`, or else to the default.
+    pub route: Option<&'p str>,
+}
+
+/// What the server says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// Whether the process lives.
+    Health,
+    /// Whether requests should be sent here.
+    Ready,
+    Info,
+    Metrics,
+}
+
+/// Characters of an unknown path that an error repeats.
+const SHOWN: usize = 100;
+
+pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoint<'p>, Problem> {
+    let Some(endpoint) = endpoint(side, path) else {
+        let shown: String = path.chars().take(SHOWN).collect();
+        let hint = match side {
+            Side::Public => {
+                "rerank requests go to /rerank, /v1/rerank or /v2/rerank, or below /routes/{route}"
+            }
+            Side::Operations => "there are /metrics, /health, /ready and /info",
+        };
+        return Err(Problem::NoEndpoint(format!(
+            "nothing is at `{shown}`; {hint}"
+        )));
+    };
+    let allow = match endpoint {
+        Endpoint::Rerank(_) => "POST",
+        Endpoint::Page(_) => "GET, HEAD",
+    };
+    if allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        Ok(endpoint)
+    } else {
+        let method = method.to_string();
+        Err(Problem::Method { method, allow })
+    }
+}
+
+fn endpoint(side: Side, path: &str) -> Option<Endpoint<'_>> {
+    let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    let page = match segments[..] {
+        ["health"] => Some(Page::Health),
+        ["ready"] => Some(Page::Ready),
+        ["info"] => Some(Page::Info),
+        ["metrics"] if side == Side::Operations => Some(Page::Metrics),
+        _ => None,
+    };
+    if let Some(page) = page {
+        return Some(Endpoint::Page(page));
+    }
+    let (route, rest) = match segments[..] {
+        _ if side == Side::Operations => return None,
+        ["routes", route, ref rest @ ..] => (Some(route), rest),
+        ref rest => (None, rest),
+    };
+    let dialect = match rest {
+        ["rerank"] => None,
+        ["v1", "rerank"] => Some(Dialect::Cohere(Version::V1)),
+        ["v2", "rerank"] => Some(Dialect::Cohere(Version::V2)),
+        _ => return None,
+    };
+    Some(Endpoint::Rerank(Target { dialect, route }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(side: Side, method: Method, path: &str) -> String {
+        match resolve(side, &method, path) {
+            Ok(Endpoint::Page(page)) => format!("{page:?}"),
+            Ok(Endpoint::Rerank(Target { dialect, route })) => {
+                let dialect = dialect.map_or("by body", Dialect::name);
+                format!("{dialect} at {}", route.unwrap_or("any"))
+            }
+            Err(problem) => problem.status(None).as_u16().to_string(),
+        }
+    }
+
+    #[test]
+    fn paths_and_what_answers_there() {
+        let public = |method, path| resolved(Side::Public, method, path);
+        assert_eq!(public(Method::POST, "/rerank"), "by body at any");
+        assert_eq!(public(Method::POST, "/v1/rerank"), "cohere-v1 at any");
+        assert_eq!(public(Method::POST, "/v2/rerank"), "cohere-v2 at any");
+        assert_eq!(public(Method::POST, "/routes/a.b/rerank"), "by body at a.b");
+        assert_eq!(
+            public(Method::POST, "/routes/a/v1/rerank"),
+            "cohere-v1 at a"
+        );
+        assert_eq!(
+            public(Method::POST, "/routes/a/v2/rerank"),
+            "cohere-v2 at a"
+        );
+        assert_eq!(public(Method::GET, "/health"), "Health");
+        assert_eq!(public(Method::HEAD, "/ready"), "Ready");
+        assert_eq!(public(Method::GET, "/info"), "Info");
+        for path in [
+            "/",
+            "",
+            "*",
+            "//rerank",
+            "/rerank/",
+            "/v3/rerank",
+            "/routes/a",
+            "/metrics",
+        ] {
+            assert_eq!(public(Method::POST, path), "404", "{path}");
+        }
+        assert_eq!(public(Method::GET, "/rerank"), "405");
+        assert_eq!(public(Method::OPTIONS, "/v1/rerank"), "405");
+        assert_eq!(public(Method::POST, "/health"), "405");
+    }
+
+    #[test]
+    fn operators_see_pages_only() {
+        let operations = |method, path| resolved(Side::Operations, method, path);
+        assert_eq!(operations(Method::GET, "/metrics"), "Metrics");
+        assert_eq!(operations(Method::GET, "/health"), "Health");
+        assert_eq!(operations(Method::POST, "/rerank"), "404");
+        assert_eq!(operations(Method::POST, "/routes/a/rerank"), "404");
+    }
+}
