@@ -53,6 +53,12 @@ const KEYS: [&str; 6] = [
 const PARAM_KEYS: [&str; 2] = ["description", "default"];
 const CAPABILITIES: [(&str, Grant); 2] = [("clock", Grant::Clock), ("random", Grant::Random)];
 
+/// How manifests and settings call a grant.
+pub(super) fn grant_name(grant: Grant) -> &'static str {
+    let known = CAPABILITIES.iter().find(|(_, known)| *known == grant);
+    known.map_or("?", |(name, _)| name)
+}
+
 impl Manifest {
     /// The error says which key is wrong and what would be right.
     pub fn parse(text: &str) -> Result<Manifest, String> {
