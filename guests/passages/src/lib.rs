@@ -25,10 +25,10 @@ impl Policy for Passages {
         let words = params.or("words", 150)?;
         let overlap = params.or("overlap", 30)?;
         let windows_max = params.or("windows_max", 4)?;
-        if overlap * 2 > words || windows_max == 0 {
+        if words == 0 || windows_max == 0 || overlap > words / 2 {
             return Err(Error::Internal(format!(
-                "`overlap` ({overlap}) must be at most half of `words` ({words}), and \
-                 `windows_max` ({windows_max}) at least 1"
+                "`words` ({words}) and `windows_max` ({windows_max}) must be at least 1, and \
+                 `overlap` ({overlap}) at most half of `words`"
             )));
         }
         Ok(Passages {
@@ -74,7 +74,7 @@ impl Passages {
     }
 
     /// Where the windows of a text begin and end. A window ends with a sentence
-    /// if one ends in its last third.
+    /// if one ends in its second half.
     fn windows(&self, text: &str) -> Vec<Range<usize>> {
         let words = words(text);
         let mut windows = Vec::new();
@@ -82,8 +82,8 @@ impl Passages {
         while first < words.len() && windows.len() < self.windows_max {
             let mut end = (first + self.words).min(words.len());
             if end < words.len() {
-                let third = end - self.words / 3..end;
-                let sentence = third
+                let half = end - self.words / 2..end;
+                let sentence = half
                     .rev()
                     .find(|&word| ends_sentence(&text[words[word].clone()]));
                 end = sentence.map_or(end, |word| word + 1);
@@ -92,9 +92,9 @@ impl Passages {
             if end == words.len() {
                 break;
             }
-            // A third was given up at most and half is shared at most, so every
-            // window begins after the one before.
-            first = end - self.overlap.min(end - first - 1);
+            // Of a window at least half is kept and at most half is shared, so
+            // the next one begins after it.
+            first = end - self.overlap;
         }
         windows
     }
@@ -163,7 +163,7 @@ mod tests {
         check("a b. c d e f g h", 6, 0, &["a b. c d e f", "g h"]);
         check("他们说你好。我们走", 6, 0, &["他们说你好。", "我们走"]);
         check("a\u{3042}b c", 2, 0, &["a\u{3042}", "b c"]);
-        check("(a b.) c d e f", 3, 0, &["(a b.)", "c d e", "f"]);
+        check("(a b c.) d e f", 4, 0, &["(a b c.)", "d e f"]);
     }
 
     #[test]
@@ -241,7 +241,12 @@ mod tests {
 
     #[test]
     fn a_window_must_move_on() {
-        let params = Params::from_pairs([("words", "10"), ("overlap", "6")]);
-        assert!(matches!(Passages::new(&params), Err(Error::Internal(_))));
+        for pairs in [
+            [("words", "10"), ("overlap", "6")],
+            [("words", "0"), ("overlap", "0")],
+        ] {
+            let policy = Passages::new(&Params::from_pairs(pairs));
+            assert!(matches!(policy, Err(Error::Internal(_))), "{pairs:?}");
+        }
     }
 }

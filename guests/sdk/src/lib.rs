@@ -63,8 +63,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[macro_export]
 macro_rules! export {
     ($policy:ty) => {
-        // Elsewhere there is no host to export to, and linkers dislike the
-        // names.
+        // Natively there is no host to export to, and linkers dislike the names;
+        // the policy is only checked.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = $crate::serve::<$policy>;
+        };
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             struct Component;

@@ -17,7 +17,7 @@ use wasmtime::component::{Component, InstancePre};
 use super::bindings::PolicyPre;
 use super::failure::Failure;
 use super::guest::Guest;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, grant_name};
 use super::sandbox::Sandbox;
 use super::{PolicyError, call};
 use crate::config::{Grant, PolicyLimits, PolicySettings};
@@ -110,11 +110,8 @@ impl Sandbox {
         for asked in &policy.manifest.capabilities {
             if !policy.grants.contains(asked) {
                 let (policy, version) = (&*policy.name, &*policy.version);
-                tracing::info!(
-                    policy,
-                    version,
-                    "the policy asks for {asked:?}, which it is not granted"
-                );
+                let capability = grant_name(*asked);
+                tracing::info!(policy, version, capability, "asked for and not granted");
             }
         }
         Ok(Arc::new(policy))
@@ -126,7 +123,7 @@ impl Sandbox {
         let policy = || name.clone();
         if let Some(&grant) = (settings.grants.iter()).find(|g| !manifest.capabilities.contains(g))
         {
-            let policy = policy();
+            let (policy, grant) = (policy(), grant_name(grant));
             return Err(PolicyError::Grant { policy, grant });
         }
         if settings.limits.memory_bytes_max > self.memory_bytes_max() {

@@ -83,14 +83,18 @@ impl Meter {
     /// together are over the limit.
     fn check(&self) -> Result<Duration, Failure> {
         let poll_ns = thread_cpu_ns().saturating_sub(self.poll_start_ns.load(Relaxed));
-        let used_ns = self.cpu_ns.load(Relaxed) + poll_ns;
-        if used_ns > self.cpu_ns_max {
-            return Err(Failure::Cpu {
-                used: Duration::from_nanos(used_ns),
-                limit: Duration::from_nanos(self.cpu_ns_max),
-            });
-        }
+        self.within_limit(self.cpu_ns.load(Relaxed) + poll_ns)?;
         Ok(Duration::from_nanos(poll_ns))
+    }
+
+    fn within_limit(&self, used_ns: u64) -> Result<(), Failure> {
+        if used_ns <= self.cpu_ns_max {
+            return Ok(());
+        }
+        Err(Failure::Cpu {
+            used: Duration::from_nanos(used_ns),
+            limit: Duration::from_nanos(self.cpu_ns_max),
+        })
     }
 
     /// Runs a store's future and charges its polls.
@@ -103,12 +107,11 @@ impl Meter {
             let start_ns = thread_cpu_ns();
             self.poll_start_ns.store(start_ns, Relaxed);
             let polled = future.as_mut().poll(cx);
-            let end_ns = thread_cpu_ns();
-            self.cpu_ns.fetch_add(end_ns - start_ns, Relaxed);
-            self.poll_start_ns.store(end_ns, Relaxed);
+            let poll_ns = thread_cpu_ns().saturating_sub(start_ns);
+            let used_ns = self.cpu_ns.fetch_add(poll_ns, Relaxed) + poll_ns;
             // A guest that only ever computes for less than a tick between two
             // waits meets no callback; it ends here.
-            match (polled, self.check()) {
+            match (polled, self.within_limit(used_ns)) {
                 (Poll::Pending, Err(over)) => Poll::Ready(Err(wasmtime::Error::new(over))),
                 (polled, _) => polled,
             }

@@ -51,7 +51,15 @@ const KEYS: [&str; 6] = [
     "params",
 ];
 const PARAM_KEYS: [&str; 2] = ["description", "default"];
-const CAPABILITIES: [(&str, Grant); 2] = [("clock", Grant::Clock), ("random", Grant::Random)];
+const GRANTS: [Grant; 2] = [Grant::Clock, Grant::Random];
+
+/// How manifests and settings call a grant.
+pub(super) fn grant_name(grant: Grant) -> &'static str {
+    match grant {
+        Grant::Clock => "clock",
+        Grant::Random => "random",
+    }
+}
 
 impl Manifest {
     /// The error says which key is wrong and what would be right.
@@ -121,9 +129,9 @@ fn capabilities(value: Value) -> Result<Vec<Grant>, String> {
     let mut grants = Vec::new();
     for value in array {
         let name = string("capabilities", value)?;
-        match CAPABILITIES.iter().find(|(known, _)| *known == name) {
-            Some((_, grant)) => grants.push(*grant),
-            None => return Err(unknown("capability", &name, CAPABILITIES.map(|(n, _)| n))),
+        match GRANTS.into_iter().find(|grant| grant_name(*grant) == name) {
+            Some(grant) => grants.push(grant),
+            None => return Err(unknown("capability", &name, GRANTS.map(grant_name))),
         }
     }
     Ok(grants)

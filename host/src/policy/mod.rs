@@ -53,10 +53,10 @@ pub enum PolicyError {
     World { policy: Arc<str>, reason: String },
     #[error("instantiate policy `{policy}`: it {reason}")]
     Trial { policy: Arc<str>, reason: String },
-    #[error("grant `{grant:?}` to policy `{policy}`: its manifest does not ask for it")]
+    #[error("grant `{grant}` to policy `{policy}`: its manifest does not ask for it")]
     Grant {
         policy: Arc<str>,
-        grant: crate::config::Grant,
+        grant: &'static str,
     },
     #[error(
         "load policy `{policy}`: memory_bytes_max is {value}, over the sandbox's limit of {limit}"
