@@ -1,12 +1,14 @@
 //! From texts to pairs of token ids: [`PairEncoder`] knows one tokenizer,
-//! so that nobody else has to. It knows no batches.
+//! [`TokenizerPool`] runs it on threads of its own. Neither knows batches.
 
 mod encode;
 mod frame;
+mod pool;
 mod prefix;
 mod truncate;
 
 pub use encode::{EncodedPair, PairEncoder, Query};
+pub use pool::{Encoded, TokenizerPool};
 
 /// Why texts became no pairs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
