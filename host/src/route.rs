@@ -1,8 +1,8 @@
-//! A route: a model with a chain of policies in front, and the edge that turns
-//! a client's wishes into a request and a ranking into an answer.
+//! A route: a model with a chain of policies in front, and the edge, which turns
+//! what a client asks into a request and a ranking into an answer.
 //!
 //! The edge alone admits, applies top-n, maps scores to the scale the client
-//! expects, and lets the best part speak for its document.
+//! reads, and lets the best part speak for its document.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use crate::admission::{Admission, Work};
 use crate::config::Filtered;
 use crate::metrics::{self, Metrics};
+use crate::model::{Model, ModelInfo};
 use crate::rerank::{
-    Context, Document, DocumentId, Error, Priority, Ranked, Ranking, Report, Request, Rerank,
-    Scale, Stage, Value,
+    Context, Document, DocumentId, Error, Field, Priority, Ranking, Report, Request, Rerank, Scale,
+    Stage,
 };
 
 /// What a client asks, whatever dialect it speaks.
@@ -26,9 +27,10 @@ pub struct Ask {
     pub documents: Vec<AskedDocument>,
     /// How many results the client wants; all if it does not say.
     pub top_n: Option<u32>,
-    /// The scale the dialect promises.
+    /// The scale that the dialect promises.
     pub scores: Scores,
-    /// Time the client gives the request; the server's default if it does not.
+    /// Time the client gives; the server's default if it does not say, and
+    /// never more than that.
     pub timeout: Option<Duration>,
     pub priority: Priority,
     /// Whether long inputs are truncated; the model's settings if it does not
@@ -41,7 +43,7 @@ pub struct Ask {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AskedDocument {
     pub text: Arc<str>,
-    pub fields: Vec<crate::rerank::Field>,
+    pub fields: Vec<Field>,
 }
 
 /// The scale on which a client reads scores.
@@ -56,7 +58,9 @@ pub enum Scores {
 pub struct Answer {
     pub results: Vec<Scored>,
     pub model: Arc<str>,
-    /// The model's logits became an order on the way (see [`Scale::Order`]).
+    pub route: Arc<str>,
+    /// The chain gave an order, not scores; the numbers are ranks (see
+    /// [`Scale::Order`]).
     pub order_only: bool,
     pub report: Report,
     pub took: Duration,
@@ -66,4 +70,405 @@ pub struct Answer {
 pub struct Scored {
     pub index: u32,
     pub score: f32,
+}
+
+/// The edge's own limits, the same for every route.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeLimits {
+    pub documents_max: usize,
+    pub request_ms_max: Duration,
+}
+
+/// A model as the edge and clients know it: a door, limits, a state. That it
+/// ranks is another matter; to that end it is a [`Rerank`] stage.
+pub trait Backend: Send + Sync {
+    fn name(&self) -> Arc<str>;
+    fn is_named(&self, name: &str) -> bool;
+    fn admission(&self) -> &Arc<Admission>;
+    /// When a refused request may find room.
+    fn retry_after(&self) -> Duration;
+    /// Tokens of a pair.
+    fn length_max(&self) -> usize;
+    fn ready(&self) -> bool;
+    fn info(&self) -> ModelInfo;
+}
+
+impl Backend for Model {
+    fn name(&self) -> Arc<str> {
+        self.name()
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.is_named(name)
+    }
+
+    fn admission(&self) -> &Arc<Admission> {
+        self.admission()
+    }
+
+    fn retry_after(&self) -> Duration {
+        self.retry_after()
+    }
+
+    fn length_max(&self) -> usize {
+        self.length_max()
+    }
+
+    fn ready(&self) -> bool {
+        self.ready()
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info()
+    }
+}
+
+pub struct Route {
+    pub name: Arc<str>,
+    pub model: Arc<dyn Backend>,
+    /// The whole chain; its innermost stage is the model.
+    pub stage: Arc<dyn Rerank>,
+    /// The chain's policies with their versions, outermost first.
+    pub policies: Vec<String>,
+    pub amplification_max: u64,
+    pub filtered: Filtered,
+    pub limits: EdgeLimits,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Route {
+    /// Serves one request, from the client's words to the client's answer.
+    pub async fn rerank(&self, ask: Ask) -> Result<Answer, Error> {
+        let began = Instant::now();
+        self.check(&ask)?;
+        let allowance = self
+            .model
+            .admission()
+            .admit(self.work(&ask), self.model.retry_after())?;
+        let timeout = ask
+            .timeout
+            .unwrap_or(Duration::MAX)
+            .min(self.limits.request_ms_max);
+        let context = Context {
+            request_id: ask.request_id,
+            route: self.name.clone(),
+            deadline: began + timeout,
+            priority: ask.priority,
+            caller: ask.caller,
+            wanted: ask.top_n,
+            truncate: ask.truncate,
+            allowance,
+            report: Report::default(),
+        };
+        let request = number(ask.query, ask.documents);
+        let sent = request.documents.len();
+        // The deadline stands outside the chain, so that no stage can outlive it.
+        let ranking =
+            tokio::time::timeout_at(context.deadline, self.stage.rerank(request, &context))
+                .await
+                .unwrap_or(Err(Error::DeadlineExceeded))?;
+        let order_only = ranking.scale == Scale::Order;
+        let mut results = documents(ranking, ask.scores);
+        if self.filtered == Filtered::Last {
+            put_filtered_last(&mut results, sent, ask.scores);
+        }
+        results.truncate(ask.top_n.map_or(usize::MAX, |n| n as usize));
+        let took = began.elapsed();
+        self.observe(&context.report, took);
+        Ok(Answer {
+            results,
+            model: self.model.name(),
+            route: self.name.clone(),
+            order_only,
+            report: context.report,
+            took,
+        })
+    }
+
+    fn check(&self, ask: &Ask) -> Result<(), Error> {
+        if ask.query.trim().is_empty() {
+            return Err(Error::Invalid("`query` is empty".into()));
+        }
+        if ask.documents.is_empty() {
+            return Err(Error::Invalid("there are no documents to rank".into()));
+        }
+        if ask.documents.len() > self.limits.documents_max {
+            return Err(Error::TooLarge {
+                what: "the number of documents",
+                value: ask.documents.len() as u64,
+                limit: self.limits.documents_max as u64,
+            });
+        }
+        if ask.top_n == Some(0) {
+            return Err(Error::Invalid(
+                "the number of results asked for is 0; the least is 1".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A bound on what the request may cost the model, its chain included.
+    fn work(&self, ask: &Ask) -> Work {
+        let length_max = self.model.length_max() as u64;
+        let tokens = ask
+            .documents
+            .iter()
+            .map(|document| crate::model::tokens_bound(&ask.query, &document.text, length_max))
+            .sum();
+        Work {
+            pairs: ask.documents.len() as u64,
+            tokens,
+        }
+        .times(self.amplification_max)
+    }
+
+    fn observe(&self, report: &Report, took: Duration) {
+        let observe = |stage: &str, time: Duration| {
+            let labels = metrics::RouteStage {
+                route: self.name.to_string(),
+                stage: stage.into(),
+            };
+            self.metrics
+                .request_duration
+                .get_or_create(&labels)
+                .observe(time.as_secs_f64());
+        };
+        observe("total", took);
+        observe("tokenize", report.time(Stage::Tokenize));
+        observe("queue", report.time(Stage::Queue));
+        observe("inference", report.time(Stage::Inference));
+        if !self.policies.is_empty() {
+            observe("guest_cpu", report.time(Stage::GuestCpu));
+        }
+        if report.bypassed() {
+            let labels = metrics::Route {
+                route: self.name.to_string(),
+            };
+            self.metrics.bypasses.get_or_create(&labels).inc();
+        }
+    }
+}
+
+/// Every route of a server, and which one serves whom.
+pub struct Routes {
+    routes: BTreeMap<Arc<str>, Arc<Route>>,
+    default: Arc<str>,
+}
+
+impl Routes {
+    /// `default` names one of `routes`.
+    pub fn new(routes: impl IntoIterator<Item = Route>, default: Arc<str>) -> Self {
+        let routes: BTreeMap<_, _> = routes
+            .into_iter()
+            .map(|route| (route.name.clone(), Arc::new(route)))
+            .collect();
+        assert!(
+            routes.contains_key(&default),
+            "the configuration was checked"
+        );
+        Routes { routes, default }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    pub fn default_route(&self) -> &Arc<Route> {
+        &self.routes[&self.default]
+    }
+
+    pub fn named(&self, name: &str) -> Result<&Arc<Route>, Error> {
+        self.routes.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
+            Error::NotFound(format!(
+                "no route is named `{name}`; there are {}",
+                known.join(", ")
+            ))
+        })
+    }
+
+    /// The route of a request that carries `model`: a route of that name; else
+    /// the default one, if the name is that of its model, so that a client
+    /// configured with the model's own name works unchanged.
+    pub fn for_model(&self, model: Option<&str>) -> Result<&Arc<Route>, Error> {
+        let Some(model) = model else {
+            return Ok(self.default_route());
+        };
+        if let Some(route) = self.routes.get(model) {
+            return Ok(route);
+        }
+        let default = self.default_route();
+        if default.model.is_named(model) {
+            return Ok(default);
+        }
+        self.routes
+            .values()
+            .find(|route| route.model.is_named(model))
+            .ok_or_else(|| {
+                let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
+                Error::NotFound(format!(
+                    "no route or model is named `{model}`; the routes are {}",
+                    known.join(", ")
+                ))
+            })
+    }
+}
+
+/// Gives every document the index by which all stages will name it.
+fn number(query: Arc<str>, documents: Vec<AskedDocument>) -> Request {
+    let documents = documents
+        .into_iter()
+        .enumerate()
+        .map(|(index, document)| Document {
+            id: DocumentId {
+                index: index as u32,
+                part: 0,
+            },
+            text: document.text,
+            fields: document.fields.into(),
+        })
+        .collect();
+    Request { query, documents }
+}
+
+/// The best part of each document, on the client's scale, best first; equal
+/// scores stay in the client's order.
+fn documents(ranking: Ranking, scores: Scores) -> Vec<Scored> {
+    let mut best: HashMap<u32, f32> = HashMap::with_capacity(ranking.results.len());
+    for ranked in &ranking.results {
+        let score = best.entry(ranked.id.index).or_insert(ranked.score);
+        *score = score.max(ranked.score);
+    }
+    let mut results: Vec<Scored> = best
+        .into_iter()
+        .map(|(index, score)| Scored { index, score })
+        .collect();
+    results.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
+    // Sorted by the raw score first: a sigmoid in f32 makes ties of what the
+    // model told apart.
+    let of = results.len() as f32;
+    for (rank, result) in results.iter_mut().enumerate() {
+        result.score = match (ranking.scale, scores) {
+            (Scale::Logit, Scores::Logit) | (Scale::Probability, Scores::Probability) => {
+                result.score
+            }
+            (Scale::Logit, Scores::Probability) => sigmoid(result.score),
+            (Scale::Probability, Scores::Logit) => logit(result.score),
+            (Scale::Order, Scores::Probability) => (of - rank as f32) / of,
+            (Scale::Order, Scores::Logit) => logit((of - rank as f32) / of),
+        };
+    }
+    results
+}
+
+/// Clients that expect every document back get the filtered ones last, with
+/// the lowest score of the scale.
+fn put_filtered_last(results: &mut Vec<Scored>, sent: usize, scores: Scores) {
+    let mut there = vec![false; sent];
+    for result in results.iter() {
+        there[result.index as usize] = true;
+    }
+    let score = match scores {
+        Scores::Probability => 0.0,
+        Scores::Logit => results.iter().map(|r| r.score).fold(logit(0.0), f32::min),
+    };
+    let filtered = (0..sent as u32).filter(|&index| !there[index as usize]);
+    results.extend(filtered.map(|index| Scored { index, score }));
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// The inverse of the sigmoid, kept finite: JSON has no infinity.
+fn logit(probability: f32) -> f32 {
+    let p = probability.clamp(1e-7, 1.0 - 1e-7);
+    (p / (1.0 - p)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rerank::Ranked;
+
+    fn ranking(scale: Scale, results: &[(u32, u32, f32)]) -> Ranking {
+        let results = results
+            .iter()
+            .map(|&(index, part, score)| Ranked {
+                id: DocumentId { index, part },
+                score,
+            })
+            .collect();
+        Ranking { results, scale }
+    }
+
+    #[test]
+    fn the_best_part_speaks_for_its_document() {
+        let given = ranking(
+            Scale::Logit,
+            &[(1, 0, -3.0), (0, 0, 0.5), (1, 1, 2.0), (1, 2, 1.0)],
+        );
+        let results = documents(given, Scores::Logit);
+        assert_eq!(
+            results,
+            [
+                Scored {
+                    index: 1,
+                    score: 2.0
+                },
+                Scored {
+                    index: 0,
+                    score: 0.5
+                }
+            ]
+        );
+    }
+
+    #[test]
+    fn scores_are_on_the_scale_the_client_reads() {
+        let check = |scale, scores, given: f32, expected: f32| {
+            let results = documents(ranking(scale, &[(0, 0, given)]), scores);
+            assert!(
+                (results[0].score - expected).abs() < 1e-5,
+                "{scale:?} {scores:?} {results:?}"
+            );
+        };
+        check(Scale::Logit, Scores::Logit, -4.25, -4.25);
+        check(Scale::Logit, Scores::Probability, 0.0, 0.5);
+        check(Scale::Logit, Scores::Probability, -200.0, 0.0);
+        check(Scale::Probability, Scores::Probability, 0.25, 0.25);
+        check(Scale::Probability, Scores::Logit, 0.5, 0.0);
+        check(Scale::Order, Scores::Probability, -7.0, 1.0);
+    }
+
+    #[test]
+    fn an_order_becomes_even_steps() {
+        let given = ranking(Scale::Order, &[(4, 0, 10.0), (2, 0, -1.0), (9, 0, 3.0)]);
+        let results = documents(given, Scores::Probability);
+        let indexes: Vec<_> = results.iter().map(|r| r.index).collect();
+        assert_eq!(indexes, [4, 9, 2]);
+        assert!((results[2].score - 1.0 / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_a_sigmoid_would_tie_keeps_its_order() {
+        let given = ranking(Scale::Logit, &[(0, 0, 30.0), (1, 0, 31.0)]);
+        let results = documents(given, Scores::Probability);
+        assert_eq!(results[0].index, 1);
+        assert_eq!(results[0].score, results[1].score);
+    }
+
+    #[test]
+    fn filtered_documents_come_last() {
+        let mut results = vec![Scored {
+            index: 2,
+            score: 0.9,
+        }];
+        put_filtered_last(&mut results, 3, Scores::Probability);
+        let expected = [(2, 0.9), (0, 0.0), (1, 0.0)];
+        assert_eq!(
+            results,
+            expected.map(|(index, score)| Scored { index, score })
+        );
+    }
 }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use check::check;
-pub use raw::Raw;
+pub use check::{Faults, check};
+pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute, nearest};
 
 /// A configuration that was checked; nothing in it contradicts the rest.
 #[derive(Debug, Clone)]
@@ -42,12 +42,19 @@ pub struct ServerSettings {
     pub header_bytes_max: usize,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
+    /// Bytes of all bodies that are held at once.
+    pub bodies_bytes_max: usize,
     /// Time in which the head, and then the body, must arrive.
     pub read_ms_max: Duration,
+    /// Time that a connection may stay open between two requests; longer than
+    /// that of the proxies in front, which is 60 s for most.
+    pub idle_ms_max: Duration,
     /// Deadline of a request whose client states none.
     pub request_ms_max: Duration,
     /// Documents of one request.
     pub documents_max: usize,
+    /// Metadata fields of one document.
+    pub fields_max: usize,
     /// Grace between the signal to stop and the end, for what was admitted.
     pub drain_ms_max: Duration,
 }

@@ -1,4 +1,304 @@
-//! The configuration as people write it.
-/// Not yet.
-#[derive(Debug)]
-pub struct Raw;
+//! The configuration as people write it: `maitred.toml`, with every default.
+//! It may contradict itself; `check.rs` finds out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The model that is served if nobody names one.
+pub const DEFAULT_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
+/// The route that is made if nobody configures one.
+pub const DEFAULT_ROUTE: &str = "default";
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_route: Option<String>,
+    pub server: RawServer,
+    pub sandbox: RawSandbox,
+    pub models: BTreeMap<String, RawModel>,
+    pub policies: BTreeMap<String, RawPolicy>,
+    pub routes: BTreeMap<String, RawRoute>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawServer {
+    pub listen: String,
+    pub ops_listen: String,
+    pub connections_max: usize,
+    pub header_bytes_max: usize,
+    pub body_bytes_max: usize,
+    pub bodies_bytes_max: usize,
+    pub read_ms_max: u64,
+    pub idle_ms_max: u64,
+    pub request_ms_max: u64,
+    pub documents_max: usize,
+    pub fields_max: usize,
+    pub drain_ms_max: u64,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        RawServer {
+            listen: "127.0.0.1:8787".into(),
+            ops_listen: "127.0.0.1:8788".into(),
+            connections_max: 1024,
+            header_bytes_max: 16 * 1024,
+            body_bytes_max: 16 * 1024 * 1024,
+            bodies_bytes_max: 256 * 1024 * 1024,
+            read_ms_max: 10_000,
+            idle_ms_max: 75_000,
+            request_ms_max: 30_000,
+            documents_max: 1000,
+            fields_max: 64,
+            drain_ms_max: 20_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawSandbox {
+    pub instances_max: u32,
+    pub tick_ms: u64,
+    /// Whether compiled components are kept between starts.
+    pub cache: bool,
+    /// Where; the user's cache folder if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl Default for RawSandbox {
+    fn default() -> Self {
+        RawSandbox {
+            instances_max: 64,
+            tick_ms: 5,
+            cache: true,
+            cache_dir: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawModel {
+    pub source: String,
+    pub engine: String,
+    pub device: String,
+    pub precision: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_threads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length_max: Option<usize>,
+    pub truncation: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizers: Option<usize>,
+    pub batch_ms_max: u64,
+    pub restart_ms: u64,
+    pub batch: RawBatch,
+}
+
+impl Default for RawModel {
+    fn default() -> Self {
+        RawModel {
+            source: DEFAULT_MODEL.into(),
+            engine: "candle".into(),
+            device: "auto".into(),
+            precision: "auto".into(),
+            replicas: None,
+            replica_threads: None,
+            length_max: None,
+            truncation: "longest-first".into(),
+            tokenizers: None,
+            batch_ms_max: 60_000,
+            restart_ms: 100,
+            batch: RawBatch::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawBatch {
+    pub queue_pairs_max: u64,
+    pub queue_tokens_max: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_tokens_max: Option<usize>,
+    pub batch_pairs_max: usize,
+    pub batch_wait_ms: u64,
+    pub queue_cuts_max: u32,
+}
+
+impl Default for RawBatch {
+    fn default() -> Self {
+        RawBatch {
+            queue_pairs_max: 16_384,
+            queue_tokens_max: 4_194_304,
+            batch_tokens_max: None,
+            batch_pairs_max: 256,
+            batch_wait_ms: 0,
+            queue_cuts_max: 1000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawPolicy {
+    pub component: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
+    #[serde(default)]
+    pub grants: Vec<String>,
+    #[serde(default)]
+    pub limits: RawLimits,
+}
+
+impl RawPolicy {
+    pub fn at(component: PathBuf) -> Self {
+        RawPolicy {
+            component,
+            required: None,
+            grants: Vec::new(),
+            limits: RawLimits::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLimits {
+    pub cpu_ms_max: u64,
+    pub memory_bytes_max: usize,
+    pub calls_max: u32,
+    pub log_bytes_max: usize,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        RawLimits {
+            cpu_ms_max: 200,
+            memory_bytes_max: 64 * 1024 * 1024,
+            calls_max: 16,
+            log_bytes_max: 16 * 1024,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRoute {
+    /// Needed only where there are several models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    pub policies: Vec<RawLink>,
+    pub on_failure: String,
+    /// 4 for a route with policies, 1 without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amplification_max: Option<u64>,
+    pub filtered: String,
+    pub weight: u32,
+}
+
+impl Default for RawRoute {
+    fn default() -> Self {
+        RawRoute {
+            model: None,
+            policies: Vec::new(),
+            on_failure: "fail".into(),
+            amplification_max: None,
+            filtered: "omit".into(),
+            weight: 1,
+        }
+    }
+}
+
+/// `"dedupe"`, or `{ policy = "fresh", params = { half_life_days = 30 } }`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RawLink {
+    Name(String),
+    With(RawLinkWith),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLinkWith {
+    pub policy: String,
+    #[serde(default)]
+    pub params: BTreeMap<String, toml::Value>,
+}
+
+impl RawLink {
+    pub fn policy(&self) -> &str {
+        match self {
+            RawLink::Name(name) => name,
+            RawLink::With(with) => &with.policy,
+        }
+    }
+}
+
+impl Raw {
+    /// Reads a file; component paths and model folders in it are relative to
+    /// the file.
+    pub fn read(path: &Path) -> Result<Raw, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
+        let mut raw =
+            Raw::parse(&text).map_err(|error| format!("in {}: {error}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for policy in raw.policies.values_mut() {
+            policy.component = folder.join(&policy.component);
+        }
+        for model in raw.models.values_mut() {
+            if model.source.starts_with('.') {
+                model.source = folder.join(&model.source).to_string_lossy().into_owned();
+            }
+        }
+        Ok(raw)
+    }
+
+    pub fn parse(text: &str) -> Result<Raw, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .map(|span| text[..span.start].matches('\n').count() + 1);
+            let place = line.map_or(String::new(), |line| format!("line {line}: "));
+            format!("{place}{}", with_nearest(error.message()))
+        })
+    }
+
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration that was read can be written")
+    }
+}
+
+/// serde names the unknown key and all known ones; people want the nearest.
+fn with_nearest(message: &str) -> String {
+    if !message.starts_with("unknown field") {
+        return message.to_owned();
+    }
+    let mut words = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = words.next() else {
+        return message.to_owned();
+    };
+    match nearest(unknown, words) {
+        Some(known) => format!("unknown key `{unknown}`; did you mean `{known}`?"),
+        None => message.replacen("field", "key", 1),
+    }
+}
+
+/// The known name that is a few letters away from `unknown`, if one is.
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(unknown, name), name))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}

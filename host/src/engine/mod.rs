@@ -3,7 +3,23 @@
 //! An engine knows tensors and weights; it knows no requests, threads or
 //! queues. A replica owns one engine on its own thread.
 
+mod candle;
+mod weights;
+
 use std::sync::Arc;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{EngineKind, ModelSettings};
+
+/// Makes engines of the kind that the settings name.
+pub fn factory(
+    checkpoint: &Checkpoint,
+    settings: &ModelSettings,
+) -> Result<EngineFactory, EngineError> {
+    match settings.engine {
+        EngineKind::Candle | EngineKind::CandleStock => candle::factory(checkpoint, settings),
+    }
+}
 
 /// A cross-encoder, ready to score. Scores are the same (to rounding) alone or
 /// in any batch.
@@ -85,6 +101,9 @@ pub enum EngineError {
     /// The checkpoint is broken or incomplete.
     #[error("the model's files are not usable: {0}")]
     Files(String),
+    /// The batch is at fault; no replica can score it.
+    #[error("the batch does not fit the model: {0}")]
+    Batch(String),
     /// The device failed; another replica may not.
     #[error("the device failed: {0}")]
     Device(String),

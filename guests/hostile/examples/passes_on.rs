@@ -1,0 +1,3 @@
+//! The control of all experiments: a guest that hands everything on.
+
+hostile::guest!(|request, next| { next.rerank(request).await });

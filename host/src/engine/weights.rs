@@ -1,0 +1,218 @@
+//! Weights: named tensors out of safetensors files, as f32.
+//!
+//! Files are read into memory and dropped after loading; mapping them would
+//! need `unsafe`, and would save nothing since every tensor is converted or
+//! copied to a device anyway. This file knows no graph.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
+
+use super::EngineError;
+
+/// Bytes of a checkpoint's weights; the largest encoders that people rerank
+/// with have 2.3 GB (568 M parameters in f32).
+const WEIGHT_BYTES_MAX: u64 = 16 << 30;
+
+/// The tensors of a checkpoint.
+pub struct Weights {
+    files: Vec<File>,
+    /// Where each tensor is.
+    index: HashMap<String, (usize, TensorInfo)>,
+}
+
+struct File {
+    bytes: Vec<u8>,
+    /// Where the tensors' bytes begin.
+    data: usize,
+}
+
+impl Weights {
+    pub fn read(paths: &[PathBuf]) -> Result<Self, EngineError> {
+        let mut weights = Weights {
+            files: Vec::new(),
+            index: HashMap::new(),
+        };
+        let mut total = 0;
+        for path in paths {
+            let failed = |error: &dyn std::fmt::Display| {
+                EngineError::Files(format!("{}: {error}", path.display()))
+            };
+            total += std::fs::metadata(path).map_err(|e| failed(&e))?.len();
+            if total > WEIGHT_BYTES_MAX {
+                return Err(failed(&format!(
+                    "the weights have {total} bytes, over the limit of {WEIGHT_BYTES_MAX}"
+                )));
+            }
+            let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
+            // This checks that each tensor lies in the file and has as many
+            // bytes as its shape and type say.
+            let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| failed(&e))?;
+            SafeTensors::deserialize(&bytes).map_err(|e| failed(&e))?;
+            let file = weights.files.len();
+            for (name, info) in metadata.tensors() {
+                weights.index.insert(name, (file, info.clone()));
+            }
+            weights.files.push(File {
+                bytes,
+                data: size_of::<u64>() + header,
+            });
+        }
+        Ok(weights)
+    }
+
+    /// The tensor of one of the names (the first that exists) as f32, in
+    /// row-major order. A quantised tensor `X` is stored beside `X_scale` and
+    /// maybe `X_zero_point`; its value is (q - zero point) * scale.
+    pub fn get(&self, names: &[String], shape: &[usize]) -> Result<Vec<f32>, EngineError> {
+        let Some((name, (file, info))) = names
+            .iter()
+            .find_map(|name| self.index.get(name).map(|found| (name, found)))
+        else {
+            return Err(EngineError::Files(format!(
+                "tensor `{}` of shape {shape:?} is missing",
+                names.join("` or `")
+            )));
+        };
+        if info.shape != shape {
+            return Err(EngineError::Files(format!(
+                "tensor `{name}` has shape {:?}, expected {shape:?}",
+                info.shape
+            )));
+        }
+        let bytes = self.bytes(*file, info);
+        match info.dtype {
+            Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
+            Dtype::F16 => Ok(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
+            Dtype::BF16 => Ok(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+            Dtype::I8 => self.dequantise(name, each(bytes, |b| i32::from(i8::from_le_bytes(b)))),
+            Dtype::U8 => self.dequantise(name, each(bytes, |b| i32::from(u8::from_le_bytes(b)))),
+            other => Err(EngineError::Unsupported(format!(
+                "tensor `{name}` has type {other:?}; supported: F32, F16, BF16, I8 and U8 with scale"
+            ))),
+        }
+    }
+
+    fn dequantise(&self, name: &str, quantised: Vec<i32>) -> Result<Vec<f32>, EngineError> {
+        let scale = self.scalar(&format!("{name}_scale"))?;
+        let Some(scale) = scale else {
+            return Err(EngineError::Files(format!(
+                "tensor `{name}` is quantised, but `{name}_scale` is missing"
+            )));
+        };
+        let zero = self
+            .scalar(&format!("{name}_zero_point"))?
+            .unwrap_or_default() as i32;
+        Ok(quantised
+            .into_iter()
+            .map(|q| (q - zero) as f32 * scale)
+            .collect())
+    }
+
+    /// A tensor of one element, as f32 (a zero point fits).
+    fn scalar(&self, name: &str) -> Result<Option<f32>, EngineError> {
+        let Some((file, info)) = self.index.get(name) else {
+            return Ok(None);
+        };
+        let bytes = self.bytes(*file, info);
+        let values = match info.dtype {
+            Dtype::F32 => each(bytes, f32::from_le_bytes),
+            Dtype::U8 => each(bytes, |b| f32::from(u8::from_le_bytes(b))),
+            Dtype::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
+            _ => Vec::new(),
+        };
+        match values[..] {
+            [value] => Ok(Some(value)),
+            _ => Err(EngineError::Files(format!(
+                "tensor `{name}` has type {:?} and shape {:?}, expected one F32, U8 or I8",
+                info.dtype, info.shape
+            ))),
+        }
+    }
+
+    fn bytes(&self, file: usize, info: &TensorInfo) -> &[u8] {
+        let file = &self.files[file];
+        &file.bytes[file.data + info.data_offsets.0..file.data + info.data_offsets.1]
+    }
+}
+
+fn each<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|chunk| value(*chunk))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    fn written(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (
+                *name,
+                TensorView::new(*dtype, shape.to_vec(), bytes).unwrap(),
+            )
+        });
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn every_type_becomes_f32() {
+        let (_dir, path) = written(&[
+            ("a", Dtype::F32, &[1, 2], &[0, 0, 128, 63, 0, 0, 0, 192]),
+            ("b", Dtype::F16, &[1], &f16::from_f32(0.5).to_le_bytes()),
+            ("c", Dtype::BF16, &[1], &bf16::from_f32(-3.0).to_le_bytes()),
+            ("d", Dtype::I8, &[2], &[1, 255]),
+            ("d_scale", Dtype::F32, &[], &0.5f32.to_le_bytes()),
+            ("e", Dtype::U8, &[2], &[86, 0]),
+            ("e_scale", Dtype::F32, &[], &2f32.to_le_bytes()),
+            ("e_zero_point", Dtype::U8, &[], &[86]),
+            ("f", Dtype::I8, &[1], &[1]),
+            ("g", Dtype::I64, &[1], &[0; 8]),
+        ]);
+        let weights = Weights::read(&[path]).unwrap();
+        let get = |name: &str, shape: &[usize]| {
+            weights
+                .get(&["absent".to_owned(), name.to_owned()], shape)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(get("a", &[1, 2]), Ok(vec![1.0, -2.0]));
+        assert_eq!(get("b", &[1]), Ok(vec![0.5]));
+        assert_eq!(get("c", &[1]), Ok(vec![-3.0]));
+        assert_eq!(get("d", &[2]), Ok(vec![0.5, -0.5]));
+        assert_eq!(get("e", &[2]), Ok(vec![0.0, -172.0]));
+        for (name, shape, expected) in [
+            ("a", &[2, 1][..], "has shape [1, 2], expected [2, 1]"),
+            ("z", &[2], "`absent` or `z` of shape [2] is missing"),
+            ("f", &[1], "`f_scale` is missing"),
+            ("g", &[1], "has type I64"),
+        ] {
+            let error = get(name, shape).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error() {
+        let (dir, path) = written(&[("a", Dtype::F32, &[2], &[0; 8])]);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(
+                Weights::read(std::slice::from_ref(&path)).is_err(),
+                "{length} bytes"
+            );
+        }
+        assert!(Weights::read(&[dir.path().join("none")]).is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! The one table from what went wrong to what the caller reads: a status, a
+//! text, and the body in which its dialect expects the text.
+//!
+//! Texts name the value and the limit; nothing internal is in them.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::dialect::Dialect;
+use crate::rerank::Error;
+
+/// Why a request got no ranking: HTTP's own reasons, and the domain's.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Problem {
+    /// The body is not a JSON object.
+    Malformed(String),
+    /// The query or the documents are there, but empty; TEI tells this apart.
+    Empty(String),
+    /// A header of ours cannot be understood.
+    Header(String),
+    /// The body ended early or was framed wrongly.
+    BodyBroken,
+    BodySlow {
+        limit: Duration,
+    },
+    BodyTooLarge {
+        /// Unknown if the client did not say: reading stops at the limit.
+        value: Option<u64>,
+        limit: u64,
+    },
+    MediaType(String),
+    NoEndpoint(String),
+    Method {
+        method: String,
+        allow: &'static str,
+    },
+    Domain(Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Problem::Domain(error)
+    }
+}
+
+impl Problem {
+    pub fn status(&self, dialect: Option<Dialect>) -> StatusCode {
+        match self {
+            Problem::Malformed(_) | Problem::Empty(_) => StatusCode::BAD_REQUEST,
+            Problem::Header(_) | Problem::BodyBroken => StatusCode::BAD_REQUEST,
+            Problem::BodySlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Problem::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::NoEndpoint(_) => StatusCode::NOT_FOUND,
+            Problem::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Problem::Domain(error) => match error {
+                Error::Invalid(_) if dialect == Some(Dialect::Tei) => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
+                Error::Invalid(_) => StatusCode::BAD_REQUEST,
+                Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                Error::NotFound(_) => StatusCode::NOT_FOUND,
+                Error::Denied(_) => StatusCode::FORBIDDEN,
+                Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Error::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+                Error::PolicyFailed { .. } => StatusCode::BAD_GATEWAY,
+                Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+
+    /// What the caller reads.
+    pub fn text(&self, request_id: &str) -> String {
+        match self {
+            Problem::Malformed(text)
+            | Problem::Empty(text)
+            | Problem::Header(text)
+            | Problem::MediaType(text)
+            | Problem::NoEndpoint(text) => text.clone(),
+            Problem::BodyBroken => "the body ended before its end".into(),
+            Problem::BodySlow { limit } => {
+                let ms = limit.as_millis();
+                format!("the body did not arrive within the limit of {ms} ms")
+            }
+            Problem::BodyTooLarge { value, limit } => match value {
+                Some(value) => {
+                    format!("the body is {value} bytes long, over the limit of {limit}")
+                }
+                None => format!("the body is over the limit of {limit} bytes"),
+            },
+            Problem::Method { method, allow } => {
+                format!("the method {method} is not allowed here; use {allow}")
+            }
+            Problem::Domain(Error::Internal(_)) => {
+                format!("internal error; the server's log tells more under request id {request_id}")
+            }
+            Problem::Domain(error) => error.to_string(),
+        }
+    }
+
+    /// What only the log reads.
+    pub fn internal(&self) -> Option<&str> {
+        match self {
+            Problem::Domain(Error::Internal(detail)) => Some(detail),
+            _ => None,
+        }
+    }
+
+    /// Whole seconds after which a retry may help. Rounded up: a client that
+    /// comes early comes in vain.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Problem::Domain(Error::Overloaded { retry_after })
+            | Problem::Domain(Error::Unavailable { retry_after, .. }) => {
+                let up = u64::from(retry_after.subsec_nanos() > 0);
+                Some((retry_after.as_secs() + up).max(1))
+            }
+            _ => None,
+        }
+    }
+
+    /// TEI's name for the kind of error.
+    fn tei_type(&self) -> &'static str {
+        match self {
+            Problem::Empty(_) => "Empty",
+            Problem::Domain(Error::Overloaded { .. }) => "Overloaded",
+            Problem::Domain(Error::Unavailable { .. }) => "Unhealthy",
+            Problem::Domain(
+                Error::DeadlineExceeded | Error::PolicyFailed { .. } | Error::Internal(_),
+            ) => "Backend",
+            _ => "Validation",
+        }
+    }
+
+    /// The body in the dialect's shape. Where nobody knows yet who asks, it
+    /// carries what either client reads.
+    pub fn body(&self, dialect: Option<Dialect>, request_id: &str) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error_type: Option<&'static str>,
+        }
+        let text = self.text(request_id);
+        let tei = dialect.is_none_or(|dialect| dialect == Dialect::Tei);
+        let cohere = dialect.is_none_or(|dialect| matches!(dialect, Dialect::Cohere(_)));
+        let body = Body {
+            message: cohere.then_some(&text),
+            error: tei.then_some(&text),
+            error_type: tei.then(|| self.tei_type()),
+        };
+        serde_json::to_vec(&body).expect("strings serialise")
+    }
+}

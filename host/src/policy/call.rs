@@ -1,0 +1,199 @@
+//! One guest's life: a place in the pool, a store of its own, a fresh instance,
+//! one call, and the bill. Nothing of it survives the call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+use super::bindings::Policy as Instance;
+use super::chain::ModelInfo;
+use super::component::Policy;
+use super::contract::Breach;
+use super::convert::shortened;
+use super::failure::Failure;
+use super::guest::{Facts, Guest, GuestError, Next};
+use super::limits::{self, Meter};
+use crate::rerank::{Context, Error, Ranking, Report, Request, Stage};
+
+/// What a caller is told to wait when all instances are taken: calls of
+/// policies last about as long as a batch.
+const INSTANCES_RETRY_MS: Duration = Duration::from_millis(50);
+/// Wall time of the instance that is made when a policy is loaded.
+const TRIAL_MS_MAX: Duration = Duration::from_secs(10);
+
+/// Runs `policy` on `request`.
+pub(super) async fn call(
+    policy: &Policy,
+    facts: Facts,
+    next: Next,
+    request: Request,
+    context: &Context,
+) -> Result<Ranking, Error> {
+    // The order of these is the order in which they must not be dropped: the
+    // store before its place in the pool and before the bill.
+    let Some(_place) = policy.sandbox.place() else {
+        return Err(Error::Overloaded {
+            retry_after: INSTANCES_RETRY_MS,
+        });
+    };
+    let bill = Bill::open(policy, &context.report);
+    let guest = Guest::new(policy, &bill.meter, facts, next, &request);
+    let mut store = store(policy, &bill.meter, guest);
+
+    let run = bill.meter.charge(run(policy, &mut store, request));
+    // Outside the store: inside, a busy guest could keep the timer from being
+    // looked at.
+    let error = match timeout_at(context.deadline, run).await {
+        Ok(Ok(Ok(ranking))) => return Ok(ranking),
+        Ok(Ok(Err(error))) => error,
+        Ok(Err(trap)) => GuestError::Failed(classify(trap, policy, &bill.meter)),
+        Err(_) if bill.meter.is_waiting() => GuestError::Returned(Error::DeadlineExceeded),
+        Err(_) => GuestError::Failed(Failure::Deadline),
+    };
+    Err(match error {
+        GuestError::Returned(error) => error,
+        GuestError::Failed(failure) => {
+            report(policy, &context.request_id, &failure);
+            failure.into_error(policy.name().clone())
+        }
+    })
+}
+
+async fn run(
+    policy: &Policy,
+    store: &mut Store<Guest>,
+    request: Request,
+) -> wasmtime::Result<Result<Ranking, GuestError>> {
+    let instance: Instance = policy.component.instantiate_async(&mut *store).await?;
+    let rerank = instance.maitred_rerank_rerank();
+    let answer = store
+        .run_concurrent(async |accessor| rerank.call_rerank(accessor, request.into()).await)
+        .await??;
+    Ok(store.data().answer(answer))
+}
+
+/// Instantiates a policy once, within its limits, without calling it.
+pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
+    let Some(_place) = policy.sandbox.place() else {
+        return Err(Failure::Host("all instances are taken".into()));
+    };
+    let meter = Meter::new(policy.limits().cpu_ms_max);
+    let deadline = Instant::now() + TRIAL_MS_MAX;
+    let facts = Facts {
+        request_id: "trial".into(),
+        deadline,
+        wanted: None,
+        caller: None,
+        params: Arc::default(),
+        model: Arc::new(ModelInfo {
+            name: "none".into(),
+            tokens_max: 0,
+        }),
+    };
+    let (driver, _) = mpsc::unbounded_channel();
+    let next = Next { stage: 0, driver };
+    let nothing = Request {
+        query: "".into(),
+        documents: Vec::new(),
+    };
+    let guest = Guest::new(policy, &meter, facts, next, &nothing);
+    let mut store = store(policy, &meter, guest);
+    let instantiate = meter.charge(policy.component.instantiate_async(&mut store));
+    match timeout_at(deadline, instantiate).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(trap)) => Err(classify(trap, policy, &meter)),
+        Err(_) => Err(Failure::Deadline),
+    }
+}
+
+fn store(policy: &Policy, meter: &Arc<Meter>, guest: Guest) -> Store<Guest> {
+    let mut store = Store::new(policy.sandbox.engine(), guest);
+    store.limiter(|guest| &mut guest.limiter);
+    // Per call of the host; the contract counts the sum of what is kept.
+    store.set_hostcall_fuel(policy.limits().memory_bytes_max);
+    store.set_max_component_handles(limits::HANDLES_MAX);
+    if let Some(tasks) = store.concurrent_resource_table() {
+        tasks.set_max_capacity(limits::HANDLES_MAX);
+    }
+    limits::watch(&mut store, meter, policy.sandbox.tick());
+    store
+}
+
+/// What an error of wasmtime means. Whatever a guest can cause is the guest's
+/// failure; what remains is a trap with wasmtime's own words.
+fn classify(error: wasmtime::Error, policy: &Policy, meter: &Meter) -> Failure {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.clone();
+    }
+    let limit = policy.limits().memory_bytes_max;
+    if meter.memory_refused() {
+        return Failure::Memory { limit };
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return Failure::Trap(format!("it exited with status {status}"));
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Failure::Host(format!("{error:#}"));
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return Failure::Trap(shortened(trap.to_string()));
+    }
+    let text = error.root_cause().to_string();
+    // wasmtime has no type for this one; a hostile guest in the tests notices
+    // if its words change.
+    if text.contains("fuel allocated for hostcalls") {
+        return Failure::Contract(Breach::Bytes { max: limit });
+    }
+    Failure::Trap(shortened(text))
+}
+
+fn report(policy: &Policy, request_id: &str, failure: &Failure) {
+    policy.metrics.failed(failure);
+    let (name, version, kind) = (&**policy.name(), &**policy.version(), failure.kind());
+    match failure {
+        Failure::Host(error) => {
+            tracing::error!(
+                policy = name,
+                version,
+                request_id,
+                kind,
+                error,
+                "policy {failure}"
+            );
+        }
+        _ => tracing::warn!(policy = name, version, request_id, kind, "policy {failure}"),
+    }
+}
+
+/// Counts a call, and what it used, however it ends: also when it is dropped.
+struct Bill<'a> {
+    policy: &'a Policy,
+    report: &'a Report,
+    meter: Arc<Meter>,
+}
+
+impl<'a> Bill<'a> {
+    fn open(policy: &'a Policy, report: &'a Report) -> Self {
+        policy.metrics.calls.inc();
+        Bill {
+            policy,
+            report,
+            meter: Meter::new(policy.limits().cpu_ms_max),
+        }
+    }
+}
+
+impl Drop for Bill<'_> {
+    fn drop(&mut self) {
+        let cpu = self.meter.cpu();
+        let metrics = &self.policy.metrics;
+        metrics.cpu_seconds.inc_by(cpu.as_secs_f64());
+        let peak = self.meter.memory_bytes_peak() as f64;
+        metrics.memory_bytes_peak.observe(peak);
+        self.report.add_time(Stage::GuestCpu, cpu);
+    }
+}

@@ -1,0 +1,256 @@
+//! A policy: a component that was read, checked and compiled, ready to be
+//! instantiated for every call.
+//!
+//! Loading tries everything that could fail later (imports, exports, one
+//! instance), so that a bad file is refused when it is deployed.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::PolicyPre;
+use super::failure::Failure;
+use super::guest::Guest;
+use super::manifest::Manifest;
+use super::sandbox::Sandbox;
+use super::{PolicyError, call};
+use crate::config::{Grant, PolicyLimits, PolicySettings};
+use crate::metrics;
+
+/// Bytes of a component; a Python guest has 20 million.
+const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a manifest.
+const MANIFEST_BYTES_MAX: u64 = 64 << 10;
+/// Digits of the sha256 that name a version.
+const VERSION_DIGITS: usize = 12;
+
+/// One version of one policy. Immutable; routes share it.
+pub struct Policy {
+    name: Arc<str>,
+    version: Arc<str>,
+    required: bool,
+    grants: Vec<Grant>,
+    limits: PolicyLimits,
+    manifest: Manifest,
+    pub(super) sandbox: Sandbox,
+    pub(super) component: PolicyPre<Guest>,
+    pub(super) metrics: PolicyMetrics,
+}
+
+impl Policy {
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The first twelve digits of the component's sha256.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Whether routes may never answer without it.
+    pub fn required(&self) -> bool {
+        self.required
+    }
+
+    /// The powers it was granted.
+    pub fn capabilities(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    pub fn limits(&self) -> &PolicyLimits {
+        &self.limits
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// A route's parameters, checked, with the manifest's defaults.
+    pub(super) fn params(
+        &self,
+        given: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<Arc<str>, Arc<str>>, PolicyError> {
+        (self.manifest.params(given)).map_err(|reason| PolicyError::Params {
+            policy: self.name.clone(),
+            reason,
+        })
+    }
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "policy `{}` ({})", self.name, self.version)
+    }
+}
+
+impl Sandbox {
+    /// Reads, checks, compiles and tries a policy. Compiling is slow (seconds
+    /// for an interpreter, unless cached), so it has a thread of its own.
+    pub async fn load(
+        &self,
+        name: &str,
+        settings: &PolicySettings,
+    ) -> Result<Arc<Policy>, PolicyError> {
+        let (sandbox, name, settings) = (self.clone(), Arc::from(name), settings.clone());
+        let policy = tokio::task::spawn_blocking(move || sandbox.compile(name, settings))
+            .await
+            .map_err(|error| PolicyError::Sandbox(format!("the compiler's thread: {error}")))??;
+        call::trial(&policy)
+            .await
+            .map_err(|failure| PolicyError::Trial {
+                policy: policy.name.clone(),
+                reason: failure.to_string(),
+            })?;
+        for asked in &policy.manifest.capabilities {
+            if !policy.grants.contains(asked) {
+                let (policy, version) = (&*policy.name, &*policy.version);
+                tracing::info!(
+                    policy,
+                    version,
+                    "the policy asks for {asked:?}, which it is not granted"
+                );
+            }
+        }
+        Ok(Arc::new(policy))
+    }
+
+    fn compile(&self, name: Arc<str>, settings: PolicySettings) -> Result<Policy, PolicyError> {
+        let bytes = read(&settings.component, COMPONENT_BYTES_MAX)?;
+        let manifest = manifest(&settings.component.with_extension("toml"))?;
+        let policy = || name.clone();
+        if let Some(&grant) = (settings.grants.iter()).find(|g| !manifest.capabilities.contains(g))
+        {
+            let policy = policy();
+            return Err(PolicyError::Grant { policy, grant });
+        }
+        if settings.limits.memory_bytes_max > self.memory_bytes_max() {
+            return Err(PolicyError::Memory {
+                policy: policy(),
+                value: settings.limits.memory_bytes_max,
+                limit: self.memory_bytes_max(),
+            });
+        }
+        let component =
+            Component::new(self.engine(), &bytes).map_err(|error| PolicyError::Compile {
+                policy: policy(),
+                reason: format!("{error:#}"),
+            })?;
+        let component = self.check_world(&name, &component)?;
+        let version: Arc<str> = version(&bytes).into();
+        Ok(Policy {
+            metrics: PolicyMetrics::new(self.metrics(), &name, &version),
+            required: settings.required.unwrap_or(manifest.required),
+            grants: settings.grants,
+            limits: settings.limits,
+            sandbox: self.clone(),
+            name,
+            version,
+            manifest,
+            component,
+        })
+    }
+
+    /// Refuses a component that imports what no grant can give (by the import's
+    /// name), or that is no policy.
+    fn check_world(
+        &self,
+        name: &Arc<str>,
+        component: &Component,
+    ) -> Result<PolicyPre<Guest>, PolicyError> {
+        let refused = |reason: String| PolicyError::World {
+            policy: name.clone(),
+            reason,
+        };
+        let linked: InstancePre<Guest> = (self.linker().instantiate_pre(component))
+            .map_err(|error| refused(format!("it asks for what no policy gets: {error:#}")))?;
+        PolicyPre::new(linked).map_err(|error| {
+            refused(format!(
+                "it does not export maitred:rerank/rerank@0.1.0: {error:#}"
+            ))
+        })
+    }
+}
+
+fn read(path: &Path, max: u64) -> Result<Vec<u8>, PolicyError> {
+    let failed = |error: std::io::Error| PolicyError::Read {
+        path: path.into(),
+        reason: error.to_string(),
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let path = || path.into();
+    if bytes > max {
+        let path = path();
+        return Err(PolicyError::TooLarge { path, bytes, max });
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    // A file may grow while it is read.
+    (file.take(max).read_to_end(&mut content)).map_err(failed)?;
+    Ok(content)
+}
+
+/// The manifest beside a component, if there is one.
+fn manifest(path: &Path) -> Result<Manifest, PolicyError> {
+    if !path.exists() {
+        return Ok(Manifest::default());
+    }
+    let refused = |reason: String| PolicyError::Manifest {
+        path: path.into(),
+        reason,
+    };
+    let text = String::from_utf8(read(path, MANIFEST_BYTES_MAX)?)
+        .map_err(|error| refused(error.to_string()))?;
+    Manifest::parse(&text).map_err(refused)
+}
+
+fn version(bytes: &[u8]) -> String {
+    let digits = Sha256::digest(bytes);
+    let hex: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex[..VERSION_DIGITS].into()
+}
+
+/// The policy's own counters, looked up once.
+#[derive(Debug)]
+pub(super) struct PolicyMetrics {
+    pub calls: Counter,
+    pub cpu_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
+    pub memory_bytes_peak: Histogram,
+    failures: [Counter; Failure::KINDS.len()],
+}
+
+impl PolicyMetrics {
+    fn new(metrics: &metrics::Metrics, name: &str, version: &str) -> Self {
+        let labels = metrics::Policy {
+            policy: name.into(),
+            version: version.into(),
+        };
+        let failures = Failure::KINDS.map(|reason| {
+            let labels = metrics::PolicyFailure {
+                policy: name.into(),
+                version: version.into(),
+                reason: reason.into(),
+            };
+            metrics.policy_failures.get_or_create(&labels).clone()
+        });
+        PolicyMetrics {
+            calls: metrics.policy_calls.get_or_create(&labels).clone(),
+            cpu_seconds: metrics.policy_cpu.get_or_create(&labels).clone(),
+            memory_bytes_peak: metrics.policy_memory_peak.get_or_create(&labels).clone(),
+            failures,
+        }
+    }
+
+    pub fn failed(&self, failure: &Failure) {
+        let kind = failure.kind();
+        let known = Failure::KINDS.iter().zip(&self.failures);
+        for (_, counter) in known.filter(|(known, _)| **known == kind) {
+            counter.inc();
+        }
+    }
+}

