@@ -1,0 +1,172 @@
+//! One tokenizer, and how a query and a document become a pair: to exactly the
+//! ids that the reference's pair encoding gives. The query is encoded once a
+//! request and each document once.
+
+use std::path::Path;
+
+use tokenizers::{Tokenizer, TruncationDirection};
+
+use super::TokenizeError;
+use super::frame::{Frame, own_ids};
+use super::prefix::{allows_cuts, prefix};
+use super::truncate::{Kept, Misfit, enough, keep};
+use crate::config::Truncation;
+use crate::engine::Pair;
+
+/// Bytes of a long text to read for each token wanted; English has four to five.
+/// If they do not suffice, more are read.
+const BYTES_PER_TOKEN: usize = 8;
+
+pub struct PairEncoder {
+    tokenizer: Tokenizer,
+    frame: Frame,
+    /// Tokens of a pair, special ones included.
+    length_max: usize,
+    truncation: Truncation,
+    /// The first tokens of a text can be had without reading all of it.
+    cuts: bool,
+}
+
+/// A query, encoded once for all its documents.
+#[derive(Debug, Clone)]
+pub struct Query {
+    ids: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedPair {
+    pub pair: Pair,
+    /// Tokens were lost to the limit.
+    pub truncated: bool,
+}
+
+/// The first tokens of a text.
+struct Text {
+    ids: Vec<u32>,
+    whole: bool,
+}
+
+impl PairEncoder {
+    /// Loads a `tokenizer.json`. `token_types` says whether the model has them.
+    pub fn load(
+        path: &Path,
+        token_types: bool,
+        length_max: usize,
+        truncation: Truncation,
+    ) -> Result<Self, TokenizeError> {
+        let unsupported = |reason: String| TokenizeError::Unsupported {
+            path: path.display().to_string(),
+            reason,
+        };
+        let mut tokenizer =
+            Tokenizer::from_file(path).map_err(|error| unsupported(error.to_string()))?;
+        if let Some(truncation) = tokenizer.get_truncation()
+            && truncation.direction == TruncationDirection::Left
+        {
+            return Err(unsupported("it truncates on the left".into()));
+        }
+        // A file may pad every text to a fixed length, or truncate it to one
+        // that is not the model's.
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| unsupported(error.to_string()))?;
+        let frame = Frame::learn(&tokenizer, token_types).map_err(unsupported)?;
+        if length_max <= frame.tokens() {
+            return Err(unsupported(format!(
+                "a length of {length_max} tokens leaves no room beside {} special ones",
+                frame.tokens()
+            )));
+        }
+        Ok(PairEncoder {
+            cuts: allows_cuts(&tokenizer),
+            tokenizer,
+            frame,
+            length_max,
+            truncation,
+        })
+    }
+
+    pub fn length_max(&self) -> usize {
+        self.length_max
+    }
+
+    /// What becomes of long pairs if the caller asks so: `Some(false)` refuses
+    /// them, `Some(true)` truncates them in any case.
+    pub fn truncation(&self, asked: Option<bool>) -> Truncation {
+        match (asked, self.truncation) {
+            (Some(false), _) => Truncation::Error,
+            (Some(true), Truncation::Error) => Truncation::LongestFirst,
+            (_, configured) => configured,
+        }
+    }
+
+    /// Encodes a query, which is always read whole: its length decides what is
+    /// left of the documents.
+    pub fn query(&self, text: &str) -> Result<Query, TokenizeError> {
+        let ids = own_ids(&self.tokenizer, text).map_err(failed)?;
+        Ok(Query { ids })
+    }
+
+    /// The pair of a query and a document, which errors name by its position.
+    pub fn pair(
+        &self,
+        query: &Query,
+        document: &str,
+        position: usize,
+        truncation: Truncation,
+    ) -> Result<EncodedPair, TokenizeError> {
+        let special = self.frame.tokens();
+        let room = self.length_max - special;
+        let text = self.first_ids(document, enough(query.ids.len(), room))?;
+        let (asked, limit) = (query.ids.len(), self.length_max);
+        let kept = keep(asked, text.ids.len(), room, truncation);
+        let kept = kept.map_err(|misfit| match misfit {
+            Misfit::Pair => TokenizeError::PairTooLong {
+                document: position,
+                tokens: asked + text.ids.len() + special,
+                at_least: !text.whole,
+                limit,
+            },
+            Misfit::Query => TokenizeError::QueryTooLong {
+                document: position,
+                tokens: asked + special,
+                limit,
+            },
+        })?;
+        let Kept {
+            query: of_query,
+            document: of_document,
+        } = kept;
+        Ok(EncodedPair {
+            pair: self
+                .frame
+                .pair(&query.ids[..of_query], &text.ids[..of_document]),
+            truncated: of_query < asked || of_document < text.ids.len(),
+        })
+    }
+
+    /// All tokens of a text, or at least so many.
+    fn first_ids(&self, text: &str, tokens: usize) -> Result<Text, TokenizeError> {
+        let read = |text| own_ids(&self.tokenizer, text).map_err(failed);
+        let mut bytes = tokens * BYTES_PER_TOKEN;
+        while self.cuts
+            && let Some(prefix) = prefix(text, bytes)
+        {
+            let ids = read(prefix)?;
+            if ids.len() >= tokens {
+                return Ok(Text { ids, whole: false });
+            }
+            bytes *= 4;
+        }
+        let ids = read(text)?;
+        Ok(Text { ids, whole: true })
+    }
+}
+
+fn failed(error: tokenizers::Error) -> TokenizeError {
+    TokenizeError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+pub mod tests;

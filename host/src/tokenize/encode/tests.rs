@@ -1,0 +1,343 @@
+//! The encoder against the reference: its recorded answers, and the library's
+//! own pair encoding.
+
+use std::path::PathBuf;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokenizers::{TruncationParams, TruncationStrategy};
+
+use super::*;
+
+fn repository(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests")).join(path)
+}
+
+fn tokenizer(model: &str) -> PathBuf {
+    repository(&format!("fixtures/{model}/tokenizer.json"))
+}
+
+const BERT: (&str, bool) = ("tiny-bert", true);
+const XLM_ROBERTA: (&str, bool) = ("tiny-xlm-roberta", false);
+
+fn encoder(
+    (model, token_types): (&str, bool),
+    length_max: usize,
+    truncation: Truncation,
+) -> PairEncoder {
+    PairEncoder::load(&tokenizer(model), token_types, length_max, truncation).unwrap()
+}
+
+fn encode(
+    encoder: &PairEncoder,
+    query: &str,
+    document: &str,
+) -> Result<EncodedPair, TokenizeError> {
+    let query = encoder.query(query).unwrap();
+    encoder.pair(&query, document, 0, encoder.truncation(None))
+}
+
+#[test]
+fn pairs_are_what_the_reference_recorded() {
+    let goldens = std::fs::read(repository("goldens/pairs-xlm-roberta.json")).unwrap();
+    let goldens: Value = serde_json::from_slice(&goldens).unwrap();
+    let text = |index: &Value| {
+        let index = index.as_u64().unwrap() as usize;
+        goldens["texts"][index].as_str().unwrap()
+    };
+    let mut encoder = encoder(XLM_ROBERTA, 512, Truncation::LongestFirst);
+    for case in goldens["cases"].as_array().unwrap() {
+        encoder.length_max = case["max_length"].as_u64().unwrap() as usize;
+        encoder.truncation = match case["strategy"].as_str().unwrap() {
+            "longest_first" => Truncation::LongestFirst,
+            "only_second" => Truncation::DocumentOnly,
+            other => panic!("{other}"),
+        };
+        let found = encode(&encoder, text(&case["query"]), text(&case["document"]));
+        if case["error"] == true {
+            assert!(
+                matches!(found, Err(TokenizeError::QueryTooLong { .. })),
+                "{case}"
+            );
+            continue;
+        }
+        let pair = found.unwrap().pair;
+        assert_eq!(json!(pair.ids), case["ids"], "{case}");
+        assert_eq!(pair.second_from as usize, pair.tokens());
+    }
+}
+
+/// Words, and what breaks tokenizers: accents apart from their letters, CJK,
+/// runs of spaces of several kinds, format characters, special tokens in the
+/// text.
+fn random_text(rng: &mut Rng, words: usize) -> String {
+    const PIECES: [&str; 30] = [
+        "bread",
+        "rise",
+        "Tide",
+        "winter",
+        "unbelievably",
+        "a",
+        "of",
+        "e\u{301}",
+        "\u{301}",
+        "ﬁ",
+        "ß",
+        "İ",
+        "Σ",
+        "語",
+        "日本",
+        "한국어",
+        "\u{200d}",
+        "\u{600}",
+        "\u{ad}",
+        "\u{a8}",
+        ".",
+        "n't",
+        "[SEP]",
+        "</s>",
+        "<mask>",
+        "\u{1f469}\u{200d}\u{1f52c}",
+        "٣",
+        "\0",
+        "\u{fffd}",
+        "x",
+    ];
+    const SPACES: [&str; 8] = [" ", " ", " ", "  ", "\n", "\u{a0}", "", "\u{3000}"];
+    let mut text = String::new();
+    for _ in 0..words {
+        text.push_str(rng.choice(PIECES).unwrap());
+        text.push_str(rng.choice(SPACES).unwrap());
+    }
+    text
+}
+
+#[test]
+fn pairs_are_what_the_library_makes_of_them() {
+    let seed = 3;
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    for model in [BERT, XLM_ROBERTA] {
+        for (ours, theirs) in [
+            (Truncation::LongestFirst, TruncationStrategy::LongestFirst),
+            (Truncation::DocumentOnly, TruncationStrategy::OnlySecond),
+        ] {
+            let length_max = 24;
+            let encoder = encoder(model, length_max, ours);
+            let mut reference = Tokenizer::from_file(tokenizer(model.0)).unwrap();
+            let params = TruncationParams {
+                max_length: length_max,
+                strategy: theirs,
+                ..TruncationParams::default()
+            };
+            reference.with_truncation(Some(params)).unwrap();
+            for _ in 0..500 {
+                let (query, document) = (rng.usize(0..12), rng.usize(0..20));
+                let query = random_text(&mut rng, query);
+                let document = random_text(&mut rng, document);
+                let found = encode(&encoder, &query, &document);
+                let Ok(expected) = reference.encode((&*query, &*document), true) else {
+                    assert!(matches!(found, Err(TokenizeError::QueryTooLong { .. })));
+                    continue;
+                };
+                let found = found.unwrap();
+                assert_eq!(
+                    *found.pair.ids,
+                    *expected.get_ids(),
+                    "{query:?} {document:?}"
+                );
+                if model.1 {
+                    let second = expected.get_type_ids().iter().filter(|kind| **kind == 1);
+                    let first = found.pair.tokens() - second.count();
+                    assert_eq!(found.pair.second_from as usize, first);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_texts_are_cut_only_where_it_changes_nothing() {
+    let seed = 5;
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    for model in [BERT, XLM_ROBERTA] {
+        for truncation in [Truncation::LongestFirst, Truncation::DocumentOnly] {
+            let cuts = encoder(model, 16, truncation);
+            assert!(cuts.cuts, "{model:?}");
+            let mut whole = encoder(model, 16, truncation);
+            whole.cuts = false;
+            for _ in 0..200 {
+                let query = rng.usize(0..12);
+                let query = random_text(&mut rng, query);
+                let document = random_text(&mut rng, 400);
+                let found = encode(&cuts, &query, &document);
+                assert_eq!(
+                    found,
+                    encode(&whole, &query, &document),
+                    "{query:?} {document:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_megabyte_is_not_read_to_keep_a_few_words() {
+    let encoder = encoder(BERT, 64, Truncation::LongestFirst);
+    let read = |text: &str| encoder.first_ids(text, 64).unwrap();
+    let long = read(&"bread and tides ".repeat(100_000));
+    assert!(!long.whole && long.ids.len() < 500, "{}", long.ids.len());
+    // A long word is one unknown token: the next prefix is longer.
+    let words = format!("{} ", "x".repeat(200)).repeat(2_000);
+    let sparse = read(&words);
+    assert!(
+        !sparse.whole && sparse.ids.len() >= 64,
+        "{}",
+        sparse.ids.len()
+    );
+    // Nowhere to cut.
+    assert!(read(&"語".repeat(1000)).whole);
+    assert!(read(&"bread and tides ".repeat(20)).whole);
+}
+
+#[test]
+fn a_files_own_padding_and_truncation_are_switched_off() {
+    let plain = encoder(BERT, 100, Truncation::LongestFirst);
+    // This one pads to 128 tokens and truncates to 64.
+    let fixed = encoder(("tiny-bert-f16", true), 100, Truncation::LongestFirst);
+    for document in ["short".to_string(), "long ".repeat(80)] {
+        let expected = encode(&plain, "a query", &document);
+        assert_eq!(encode(&fixed, "a query", &document), expected);
+    }
+}
+
+#[test]
+fn what_happens_to_long_pairs_is_configured_and_can_be_asked() {
+    use Truncation::{DocumentOnly, Error, LongestFirst};
+    for (configured, asked, expected) in [
+        (LongestFirst, None, LongestFirst),
+        (LongestFirst, Some(true), LongestFirst),
+        (LongestFirst, Some(false), Error),
+        (DocumentOnly, Some(true), DocumentOnly),
+        (Error, None, Error),
+        (Error, Some(true), LongestFirst),
+        (Error, Some(false), Error),
+    ] {
+        assert_eq!(encoder(BERT, 16, configured).truncation(asked), expected);
+    }
+}
+
+#[test]
+fn pairs_that_do_not_fit_are_refused_with_their_numbers() {
+    let check = |truncation, query: &str, document: &str, expected: &str| {
+        let encoder = encoder(BERT, 8, truncation);
+        let error = encode(&encoder, query, document).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    check(
+        Truncation::Error,
+        "a a",
+        "a a a a",
+        "document 0 and the query have 9 tokens, over the limit of 8",
+    );
+    check(
+        Truncation::DocumentOnly,
+        "a a a a a",
+        "a",
+        "the query has 8 tokens, special ones included, and leaves no room for document 0 within the limit of 8",
+    );
+    let encoder = encoder(BERT, 8, Truncation::Error);
+    let error = encode(&encoder, "a a", &"a ".repeat(10_000)).unwrap_err();
+    let TokenizeError::PairTooLong {
+        tokens, at_least, ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(at_least && (9..1000).contains(&tokens), "{tokens}");
+}
+
+#[test]
+fn tokenizers_that_cannot_be_trusted_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |change: &dyn Fn(&mut Value), length_max, expected: &str| {
+        let mut file: Value =
+            serde_json::from_slice(&std::fs::read(tokenizer("tiny-bert")).unwrap()).unwrap();
+        change(&mut file);
+        let path = folder.path().join("tokenizer.json");
+        std::fs::write(&path, file.to_string()).unwrap();
+        let loaded = PairEncoder::load(&path, true, length_max, Truncation::LongestFirst);
+        let error = loaded.map(drop).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+        assert!(error.contains(expected), "{error}");
+    };
+    check(
+        &|_| (),
+        3,
+        "a length of 3 tokens leaves no room beside 3 special ones",
+    );
+    check(&|file| file["model"] = json!(null), 16, "is not supported");
+    check(
+        &|file| {
+            file["truncation"] = json!({
+                "direction": "Left", "max_length": 16, "strategy": "LongestFirst", "stride": 0
+            });
+        },
+        16,
+        "it truncates on the left",
+    );
+    check(
+        &|file| {
+            let pair = file["post_processor"]["pair"].as_array_mut().unwrap();
+            pair.swap(1, 3);
+        },
+        16,
+        "it does not put the query before the document",
+    );
+    check(
+        &|file| file["post_processor"]["pair"][1]["Sequence"]["type_id"] = json!(1),
+        16,
+        "the second token type begins within the query",
+    );
+    check(
+        &|file| file["post_processor"]["pair"][4]["SpecialToken"]["type_id"] = json!(0),
+        16,
+        "is not its two texts in a fixed frame",
+    );
+}
+
+/// Prints what texts cost; `MAITRED_TOKENIZER` names a `tokenizer.json` with
+/// token types.
+#[test]
+#[ignore = "measures"]
+fn how_long_a_passage_takes() {
+    let path = std::env::var("MAITRED_TOKENIZER");
+    let path = path.map_or_else(|_| tokenizer("tiny-bert"), PathBuf::from);
+    let encoder = PairEncoder::load(&path, true, 512, Truncation::LongestFirst).unwrap();
+    let query = encoder.query("how long should bread dough rise").unwrap();
+    let passage = "Most yeasted doughs double in one to two hours at room temperature. In a \
+        cool kitchen the first rise may take three. Watch the dough rather than the clock: press \
+        a floured finger into it, and if the dent fills slowly and only part of the way, the \
+        dough is ready to be shaped.";
+    for (what, text) in [
+        ("a passage", passage.to_string()),
+        ("a megabyte", passage.repeat(3600)),
+    ] {
+        let mut times = Vec::new();
+        let mut tokens = 0;
+        while times.len() < 500 {
+            let began = std::time::Instant::now();
+            let encoded = encoder
+                .pair(&query, &text, 0, Truncation::LongestFirst)
+                .unwrap();
+            times.push(began.elapsed());
+            tokens = encoded.pair.tokens();
+        }
+        times.sort_unstable();
+        println!(
+            "{what}, {tokens} tokens with the query: median {:?}",
+            times[250]
+        );
+    }
+}
