@@ -6,6 +6,8 @@
 
 mod graph;
 mod input;
+#[cfg(test)]
+mod operations;
 mod ops;
 mod stock;
 
@@ -211,5 +213,6 @@ fn dtype(precision: Precision, device: &Device) -> Result<DType, EngineError> {
     }
 }
 
+#[cfg(test)]
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ thread_local! {
 }
 
 /// Runs `work` on this thread and returns the operations it used.
+#[cfg(test)]
 pub fn record<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<OpUse>) {
     RECORDING.set(Some(BTreeSet::new()));
     let result = work();
