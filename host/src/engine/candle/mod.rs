@@ -214,5 +214,4 @@ fn dtype(precision: Precision, device: &Device) -> Result<DType, EngineError> {
 }
 
 #[cfg(test)]
-#[cfg(test)]
 mod tests;
