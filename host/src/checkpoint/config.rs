@@ -69,6 +69,13 @@ pub enum Activation {
 }
 
 impl Activation {
+    pub const ALL: [Activation; 4] = [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Relu,
+        Activation::Silu,
+    ];
+
     const SUPPORTED: &str = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish";
 
     fn parse(name: &str) -> Result<Self, CheckpointError> {

@@ -4,6 +4,7 @@
 //! is, [`import`] makes one from an ONNX file, [`catalog`] lists those on this
 //! machine. Nothing here knows the arithmetic of tensors, threads or requests.
 
+pub mod catalog;
 pub mod config;
 mod hub;
 pub mod import;

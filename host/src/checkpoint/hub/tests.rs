@@ -21,10 +21,12 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures")
 const ID: &str = "owner/tiny";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// A path, with the credentials that came along.
+type Asked = (String, Option<String>);
+
 struct Server {
     endpoint: String,
-    /// Paths, with the credentials that came along.
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 

@@ -134,7 +134,7 @@ impl Graph {
         };
 
         let x = ops::add(
-            &ops::gather(&self.words, &ids)?,
+            ops::gather(&self.words, &ids)?,
             &ops::gather(&self.places, &places)?,
         )?;
         let mut x = self.embedded.run(&x)?;
@@ -236,16 +236,16 @@ impl Layer {
     fn follow(&self, context: &Tensor, x: &Tensor, activation: Activation) -> Result<Tensor> {
         let x = self
             .attended_norm
-            .run(&ops::add(&self.attended.run(context)?, x)?)?;
-        let wide = ops::activation(&self.wide.run(&x)?, activation)?;
-        self.norm.run(&ops::add(&self.narrow.run(&wide)?, &x)?)
+            .run(&ops::add(self.attended.run(context)?, x)?)?;
+        let wide = ops::add_activate(self.wide.product(&x)?, &self.wide.bias, activation)?;
+        self.norm.run(&ops::add(self.narrow.run(&wide)?, &x)?)
     }
 }
 
 fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let scores = ops::matmul(q, &k.t()?)?;
     let scores = match mask {
-        Some(mask) => ops::broadcast_add(&scores, mask)?,
+        Some(mask) => ops::add(scores, mask)?,
         None => scores,
     };
     ops::matmul(&ops::softmax(&scores)?, v)
@@ -259,7 +259,12 @@ struct Linear {
 
 impl Linear {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
-        ops::broadcast_add(&ops::matmul(x, &self.weight.t()?)?, &self.bias)
+        ops::add(self.product(x)?, &self.bias)
+    }
+
+    /// x Wᵀ.
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        ops::matmul(x, &self.weight.t()?)
     }
 
     /// The linear of some of the outputs; a view.

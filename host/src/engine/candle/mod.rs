@@ -4,8 +4,11 @@
 //! elsewhere each replica has a device handle and weights of its own, since
 //! replicas on one Metal device would take turns at its command buffer.
 
+mod cpu;
 mod graph;
 mod input;
+#[cfg(test)]
+mod operations;
 mod ops;
 mod stock;
 

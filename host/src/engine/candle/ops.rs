@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use super::cpu::AddInPlace;
 use crate::checkpoint::config::Activation;
 
 /// One operation with the types of its inputs.
@@ -24,6 +25,7 @@ thread_local! {
 }
 
 /// Runs `work` on this thread and returns the operations it used.
+#[cfg(test)]
 pub fn record<T>(work: impl FnOnce() -> T) -> (T, BTreeSet<OpUse>) {
     RECORDING.set(Some(BTreeSet::new()));
     let result = work();
@@ -48,15 +50,32 @@ pub fn gather(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     table.index_select(ids, 0)
 }
 
-pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    note("add", &[a, b]);
-    a + b
+/// a + b, in place of a where we can; b is repeated along the dimensions that it
+/// lacks.
+pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
+    if own(&a) {
+        a.inplace_op2(b, &AddInPlace { activation: None })?;
+        return Ok(a);
+    }
+    note("add", &[&a, b]);
+    a.broadcast_add(b)
 }
 
-/// `b` is repeated along the dimensions that it lacks.
-pub fn broadcast_add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    note("add", &[a, b]);
-    a.broadcast_add(b)
+/// activation(a + b), likewise.
+pub fn add_activate(a: Tensor, b: &Tensor, kind: Activation) -> Result<Tensor> {
+    if own(&a) {
+        let activation = Some(kind);
+        a.inplace_op2(b, &AddInPlace { activation })?;
+        return Ok(a);
+    }
+    activation(&add(a, b)?, kind)
+}
+
+/// Whether element-wise steps are ours. A recording is of what other devices
+/// run.
+fn own(x: &Tensor) -> bool {
+    let recording = RECORDING.with_borrow(Option::is_some);
+    x.device().is_cpu() && x.dtype() == DType::F32 && !recording
 }
 
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -84,7 +103,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
     candle_nn::ops::layer_norm(x, weight, bias, eps)
 }
 
-pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
+fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
     match kind {
         Activation::Gelu => {
             note("gelu_erf", &[x]);

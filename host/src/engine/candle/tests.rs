@@ -5,6 +5,7 @@ use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::*;
+use crate::checkpoint::import::import;
 use crate::config::{BatchSettings, Truncation};
 use crate::engine::{self, Pair};
 
@@ -31,7 +32,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(FIXTURES).join(name)
 }
 
-fn settings(kind: EngineKind) -> ModelSettings {
+pub fn settings(kind: EngineKind) -> ModelSettings {
     ModelSettings {
         source: String::new(),
         engine: kind,
@@ -57,7 +58,7 @@ fn settings(kind: EngineKind) -> ModelSettings {
 
 /// The pairs of a goldens file, tokenized by the reference's own library, with
 /// their logits.
-fn goldens(path: &Path, tokenizer: &Path) -> (Vec<Arc<Pair>>, Vec<f32>) {
+pub fn goldens(path: &Path, tokenizer: &Path) -> (Vec<Arc<Pair>>, Vec<f32>) {
     let goldens: Goldens = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let mut tokenizer = Tokenizer::from_file(tokenizer).unwrap();
     tokenizer.with_padding(None);
@@ -82,7 +83,7 @@ fn goldens(path: &Path, tokenizer: &Path) -> (Vec<Arc<Pair>>, Vec<f32>) {
     (pairs.collect(), logits)
 }
 
-fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
+pub fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
     let batch = Batch {
         pairs: pairs.to_vec(),
     };
@@ -91,7 +92,7 @@ fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
     logits
 }
 
-fn difference(a: &[f32], b: &[f32]) -> f32 {
+pub fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)
@@ -99,7 +100,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, f32::max)
 }
 
-fn engine(dir: &Path, kind: EngineKind) -> Box<dyn CrossEncoder> {
+pub fn engine(dir: &Path, kind: EngineKind) -> Box<dyn CrossEncoder> {
     let checkpoint = Checkpoint::open("tiny", dir).unwrap();
     engine::factory(&checkpoint, &settings(kind)).unwrap()().unwrap()
 }
@@ -112,7 +113,7 @@ const TINY: [&str; 4] = [
 ];
 
 #[test]
-fn scores_are_the_references() {
+pub fn scores_are_the_references() {
     for name in TINY {
         let dir = fixture(name);
         let (pairs, expected) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
@@ -175,7 +176,7 @@ fn a_gpus_shapes_and_numbers_give_the_same_scores() {
     }
 }
 
-fn gpu_like(checkpoint: &Checkpoint, dtype: DType) -> Graph {
+pub fn gpu_like(checkpoint: &Checkpoint, dtype: DType) -> Graph {
     let weights = Weights::read(&checkpoint.weights).unwrap();
     let placement = Placement {
         device: Device::Cpu,
@@ -261,7 +262,7 @@ fn what_an_engine_cannot_do_is_refused_by_name() {
 }
 
 #[test]
-fn settings_can_shorten_a_pair_but_not_lengthen_it() {
+pub fn settings_can_shorten_a_pair_but_not_lengthen_it() {
     let checkpoint = Checkpoint::open("bert", &fixture("tiny-bert")).unwrap();
     for (setting, expected) in [(None, 128), (Some(64), 64), (Some(4096), 128)] {
         let mut settings = settings(EngineKind::Candle);
@@ -269,5 +270,19 @@ fn settings_can_shorten_a_pair_but_not_lengthen_it() {
         let engine = engine::factory(&checkpoint, &settings).unwrap()().unwrap();
         assert_eq!(engine.traits().length_max, expected);
         assert_eq!(engine.traits().precision, "f32");
+    }
+}
+
+#[test]
+fn an_imported_model_scores_as_its_dequantised_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("tiny");
+    let tokenizer = fixture("tiny-bert").join("tokenizer.json");
+    let onnx = fixture("tiny-quantised.onnx");
+    import(&onnx, Some(&tokenizer), None, &out).unwrap();
+    let (pairs, expected) = goldens(&fixture("tiny-quantised.json"), &tokenizer);
+    for kind in [EngineKind::Candle, EngineKind::CandleStock] {
+        let far = difference(&score(&mut *engine(&out, kind), &pairs), &expected);
+        assert!(far < TOLERANCE, "{kind:?}: {far}");
     }
 }
