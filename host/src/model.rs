@@ -1,20 +1,156 @@
-//! The innermost stage: tokenizers, batcher and replicas of one model.
+//! The innermost stage: the tokenizers, the batcher and the replicas of one
+//! model behind one [`Rerank`]. It knows no tensors, and of HTTP and policies
+//! nothing at all.
 
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::Admission;
-use crate::engine::EngineTraits;
+use futures_util::future::BoxFuture;
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::{Instant, timeout_at};
 
-/// A running model. (This file is a contract yet; its body is in work.)
+use crate::admission::{Admission, Work};
+use crate::batch::{BatchError, Batcher, Call, Status};
+use crate::config::{ModelSettings, Truncation};
+use crate::engine::{EngineFactory, EngineTraits, Pair};
+use crate::metrics::{self, Metrics};
+use crate::replica::{Plan, State, WarmUp};
+use crate::rerank::{Context, Document, Error, Ranked, Ranking, Request, Rerank, Scale, Stage};
+use crate::tokenize::{PairEncoder, TokenizeError, TokenizerPool};
+
+/// Bounds of what a client is told to wait before it tries again: less would be
+/// a busy loop, more would be a guess.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// What to tell a client before anything was measured.
+const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
+
+/// What a model is made of.
+pub struct ModelParts {
+    /// The folder or hub id it comes from.
+    pub source: Arc<str>,
+    /// A `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// Whether the model tells query and document apart by token types.
+    pub token_types: bool,
+    /// Tokens that the model's files allow a pair.
+    pub length_max: usize,
+    pub factory: EngineFactory,
+    /// By route; a route that is not named weighs 1.
+    pub route_weights: BTreeMap<Arc<str>, u32>,
+}
+
+/// A running model.
 pub struct Model {
     name: Arc<str>,
     source: Arc<str>,
     admission: Arc<Admission>,
+    tokenizers: Arc<TokenizerPool>,
+    batcher: Batcher,
     traits: EngineTraits,
+    route_weights: BTreeMap<Arc<str>, u32>,
+    pairs_shared: Counter,
+    pairs_truncated: Counter,
+}
+
+/// Why a model does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizeError),
+    #[error("no replica of the model `{model}` came up: {reason}")]
+    Replicas { model: Arc<str>, reason: String },
+    #[error(
+        "the engine of the model `{model}` takes {engine} tokens, fewer than its pairs may have: {pairs}"
+    )]
+    Length {
+        model: Arc<str>,
+        engine: usize,
+        pairs: usize,
+    },
+}
+
+/// What `/info` tells of a model.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    pub name: Arc<str>,
+    /// The folder or hub id.
+    pub source: Arc<str>,
+    pub traits: EngineTraits,
+    /// What each replica is doing: `starting`, `idle`, `busy` or `failed`.
+    pub replicas: Vec<&'static str>,
 }
 
 impl Model {
+    /// Starts threads and replicas, and returns when the first replica is warm.
+    /// A model none of whose replicas comes up is an error here, so that a wrong
+    /// file is found at the start and not by the first client.
+    pub async fn start(
+        name: Arc<str>,
+        settings: &ModelSettings,
+        parts: ModelParts,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, ModelError> {
+        let label = metrics::Model {
+            model: name.to_string(),
+        };
+        let length_max = settings.length_max.unwrap_or(parts.length_max);
+        let length_max = length_max.min(parts.length_max);
+        let (path, truncation) = (parts.tokenizer, settings.truncation);
+        // A tokenizer of 250,000 pieces takes a second to load.
+        let load = move || PairEncoder::load(&path, parts.token_types, length_max, truncation);
+        let encoder = tokio::task::spawn_blocking(load).await;
+        let encoder = encoder.map_err(|panic| TokenizeError::Failed(panic.to_string()))??;
+        let plan = Plan {
+            model: name.clone(),
+            factory: parts.factory,
+            warm_up: warm_up(&encoder, settings)?,
+            batch_ms_max: settings.batch_ms_max,
+            restart_ms: settings.restart_ms,
+        };
+        let tokenizers = TokenizerPool::start(
+            &name,
+            encoder,
+            settings.tokenizers,
+            // Whoever comes here holds at least a pair's place.
+            settings.batch.queue_pairs_max as usize,
+            metrics.tokenizer_queue.get_or_create(&label).clone(),
+        )?;
+        let batcher = Batcher::start(plan, settings.replicas, &settings.batch, metrics);
+        let traits = match first_up(&name, &batcher).await {
+            Ok(traits) if traits.length_max >= length_max => traits,
+            Ok(traits) => {
+                batcher.stop().await;
+                return Err(ModelError::Length {
+                    model: name,
+                    engine: traits.length_max,
+                    pairs: length_max,
+                });
+            }
+            Err(error) => {
+                batcher.stop().await;
+                return Err(error);
+            }
+        };
+        Ok(Arc::new(Model {
+            admission: Admission::new(Work {
+                pairs: settings.batch.queue_pairs_max,
+                tokens: settings.batch.queue_tokens_max,
+            }),
+            tokenizers: Arc::new(tokenizers),
+            batcher,
+            traits,
+            source: parts.source,
+            route_weights: parts.route_weights,
+            pairs_shared: metrics.pairs_shared.get_or_create(&label).clone(),
+            pairs_truncated: metrics.pairs_truncated.get_or_create(&label).clone(),
+            name,
+        }))
+    }
+
     /// The name that the configuration gives it.
     pub fn name(&self) -> Arc<str> {
         self.name.clone()
@@ -31,41 +167,278 @@ impl Model {
 
     /// Tokens of a pair; the rest is truncated.
     pub fn length_max(&self) -> usize {
-        self.traits.length_max
+        self.tokenizers.encoder().length_max()
     }
 
-    /// When a refused request may find room, from the queue and recent speed.
+    /// When a refused request may find room: when what is queued now has been
+    /// scored at the recent speed.
     pub fn retry_after(&self) -> Duration {
-        Duration::from_secs(1)
+        retry_after(&self.batcher.status())
     }
 
     /// What `/info` tells of it.
     pub fn info(&self) -> ModelInfo {
+        let word = |state: &State| match state {
+            State::Starting => "starting",
+            State::Idle => "idle",
+            State::Busy => "busy",
+            State::Failed { .. } => "failed",
+        };
         ModelInfo {
             name: self.name.clone(),
             source: self.source.clone(),
             traits: self.traits.clone(),
-            replicas: Vec::new(),
+            replicas: self.batcher.status().replicas.iter().map(word).collect(),
         }
     }
 
     /// Whether at least one replica can score.
     pub fn ready(&self) -> bool {
-        false
+        self.batcher.status().replicas.iter().any(State::is_up)
+    }
+
+    /// Finishes the calls it has, takes no more, and joins every thread. Those
+    /// who call the model should have stopped before.
+    pub async fn stop(&self) {
+        let tokenizers = self.tokenizers.clone();
+        // Only a panic could keep it from ending, and then it has ended, too.
+        let _ = tokio::task::spawn_blocking(move || tokenizers.stop()).await;
+        self.batcher.stop().await;
+    }
+
+    async fn score(&self, request: Request, context: &Context) -> Result<Ranking, Error> {
+        let documents = request.documents;
+        if documents.is_empty() {
+            return Ok(ranking(&documents, |_| 0.0));
+        }
+        self.take_share(&request.query, &documents, context)?;
+        let pairs = self.encode(request.query, &documents, context).await?;
+        let distinct = Distinct::of(pairs);
+        let shared = documents.len() - distinct.pairs.len();
+        self.pairs_shared.inc_by(shared as u64);
+        let call = Call {
+            pairs: distinct.pairs,
+            weight: self.route_weights.get(&context.route).copied().unwrap_or(1),
+            route: context.route.clone(),
+            priority: context.priority,
+            deadline: context.deadline,
+        };
+        let scored = self.batcher.score(call).await;
+        let scored = scored.map_err(|error| self.batch_error(error))?;
+        context.report.add_time(Stage::Queue, scored.queue);
+        context.report.add_time(Stage::Inference, scored.inference);
+        Ok(ranking(&documents, |place| {
+            scored.logits[distinct.places[place]]
+        }))
+    }
+
+    /// Uses the share that the edge reserved. Only a chain can exceed it, by
+    /// asking for more than its route allows; the client sent what was admitted.
+    fn take_share(
+        &self,
+        query: &str,
+        documents: &[Document],
+        context: &Context,
+    ) -> Result<(), Error> {
+        let length_max = self.length_max() as u64;
+        let bound = |document: &Document| tokens_bound(query, &document.text, length_max);
+        let work = Work {
+            pairs: documents.len() as u64,
+            tokens: documents.iter().map(bound).sum(),
+        };
+        let granted = context.allowance.granted();
+        context
+            .allowance
+            .take(work)
+            .ok_or_else(|| Error::PolicyFailed {
+                policy: format!("chain of {}", context.route).into(),
+                reason: format!(
+                    "asks the model for {} more pairs and {} more tokens, and is over the \
+                     {} pairs and {} tokens that the request was admitted with",
+                    work.pairs, work.tokens, granted.pairs, granted.tokens
+                ),
+            })
+    }
+
+    /// The pair of each document, in their order.
+    async fn encode(
+        &self,
+        query: Arc<str>,
+        documents: &[Document],
+        context: &Context,
+    ) -> Result<Vec<Arc<Pair>>, Error> {
+        let began = Instant::now();
+        let texts = documents.iter().map(|document| document.text.clone());
+        let encoding = self
+            .tokenizers
+            .encode(query, texts.collect(), context.truncate);
+        let encoded = timeout_at(context.deadline, encoding)
+            .await
+            .map_err(|_| Error::DeadlineExceeded)?
+            .map_err(|error| self.tokenize_error(error, documents))?;
+        let tokens = encoded.pairs.iter().map(|pair| pair.tokens() as u64).sum();
+        let (pairs, truncated) = (encoded.pairs.len() as u64, encoded.truncated as u64);
+        context.report.add_pairs(pairs, tokens, truncated);
+        context.report.add_time(Stage::Tokenize, began.elapsed());
+        self.pairs_truncated.inc_by(truncated);
+        Ok(encoded.pairs)
+    }
+
+    fn tokenize_error(&self, error: TokenizeError, documents: &[Document]) -> Error {
+        // The caller knows a document by its index, not by its place here.
+        let named = |place: usize| documents[place].id.index as usize;
+        match error {
+            TokenizeError::PairTooLong {
+                document,
+                tokens,
+                at_least,
+                limit,
+            } => Error::Invalid(
+                TokenizeError::PairTooLong {
+                    document: named(document),
+                    tokens,
+                    at_least,
+                    limit,
+                }
+                .to_string(),
+            ),
+            TokenizeError::QueryTooLong {
+                document,
+                tokens,
+                limit,
+            } => Error::Invalid(
+                TokenizeError::QueryTooLong {
+                    document: named(document),
+                    tokens,
+                    limit,
+                }
+                .to_string(),
+            ),
+            TokenizeError::Full { .. } => Error::Overloaded {
+                retry_after: self.retry_after(),
+            },
+            TokenizeError::Stopped => self.stopped(),
+            TokenizeError::Unsupported { .. } | TokenizeError::Failed(_) => {
+                Error::Internal(format!("model `{}`: {error}", self.name))
+            }
+        }
+    }
+
+    fn batch_error(&self, error: BatchError) -> Error {
+        match error {
+            BatchError::DeadlineExceeded => Error::DeadlineExceeded,
+            BatchError::Failed { .. } => Error::Internal(format!("model `{}`: {error}", self.name)),
+            BatchError::Unavailable { retry_after } => Error::Unavailable {
+                reason: format!("no replica of the model `{}` is in service", self.name),
+                retry_after: retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
+            },
+            BatchError::Stopped => self.stopped(),
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        Error::Unavailable {
+            reason: format!("the model `{}` is shutting down", self.name),
+            retry_after: RETRY_AFTER_UNKNOWN,
+        }
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct ModelInfo {
-    pub name: Arc<str>,
-    /// The folder or hub id.
-    pub source: Arc<str>,
-    pub traits: EngineTraits,
-    pub replicas: Vec<&'static str>,
+impl Rerank for Model {
+    fn rerank<'a>(
+        &'a self,
+        request: Request,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Ranking, Error>> {
+        Box::pin(self.score(request, context))
+    }
 }
 
 /// Tokens that a pair may have, before anyone tokenized it: a token covers at
-/// least a byte, and three special ones frame the pair.
+/// least a byte, and four special ones frame the pair.
 pub fn tokens_bound(query: &str, document: &str, length_max: u64) -> u64 {
     (query.len() as u64 + document.len() as u64 + 4).min(length_max)
 }
+
+/// The pairs of a request, identical ones once.
+struct Distinct {
+    pairs: Vec<Arc<Pair>>,
+    /// Where each document's pair is.
+    places: Vec<usize>,
+}
+
+impl Distinct {
+    fn of(all: Vec<Arc<Pair>>) -> Self {
+        let mut known: HashMap<Arc<Pair>, usize> = HashMap::with_capacity(all.len());
+        let mut pairs = Vec::with_capacity(all.len());
+        let mut place = |pair: Arc<Pair>| {
+            *known.entry(pair).or_insert_with_key(|pair| {
+                pairs.push(pair.clone());
+                pairs.len() - 1
+            })
+        };
+        let places = all.into_iter().map(&mut place).collect();
+        Distinct { pairs, places }
+    }
+}
+
+fn ranking(documents: &[Document], score: impl Fn(usize) -> f32) -> Ranking {
+    let ranked = |(place, document): (usize, &Document)| Ranked {
+        id: document.id,
+        score: score(place),
+    };
+    Ranking {
+        results: documents.iter().enumerate().map(ranked).collect(),
+        scale: Scale::Logit,
+    }
+}
+
+/// Pairs of the least length and of the greatest, from real words: made-up ids
+/// might not be in the model's vocabulary.
+fn warm_up(encoder: &PairEncoder, settings: &ModelSettings) -> Result<WarmUp, TokenizeError> {
+    let query = encoder.query("a")?;
+    let pair = |document: &str| {
+        let encoded = encoder.pair(&query, document, 0, Truncation::LongestFirst)?;
+        Ok::<_, TokenizeError>(Arc::new(encoded.pair))
+    };
+    Ok(WarmUp {
+        short: pair("a")?,
+        long: pair(&"a ".repeat(encoder.length_max()))?,
+        batch_tokens_max: settings.batch.batch_tokens_max,
+        batch_pairs_max: settings.batch.batch_pairs_max,
+    })
+}
+
+/// Waits until a replica is up, or all have failed.
+async fn first_up(name: &Arc<str>, batcher: &Batcher) -> Result<EngineTraits, ModelError> {
+    let failed = |state: &State| matches!(state, State::Failed { .. });
+    let status = batcher.status_when(|status| {
+        status.replicas.iter().any(State::is_up) || status.replicas.iter().all(failed)
+    });
+    let status = status.await.unwrap_or_default();
+    if let Some(traits) = status.traits
+        && status.replicas.iter().any(State::is_up)
+    {
+        return Ok(traits);
+    }
+    let reasons = status.replicas.iter().find_map(|state| match state {
+        State::Failed { reason } => Some(reason.to_string()),
+        _ => None,
+    });
+    Err(ModelError::Replicas {
+        model: name.clone(),
+        reason: reasons.unwrap_or_else(|| "the batcher has ended".into()),
+    })
+}
+
+fn retry_after(status: &Status) -> Duration {
+    let seconds = status.queued.tokens as f64 / status.tokens_per_second;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) => time.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
+        // Nothing was scored yet, or no replica is up.
+        Err(_) => RETRY_AFTER_UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::schedule::Queued;
 use self::worker::{Message, Worker};
 use crate::config::BatchSettings;
-use crate::engine::Pair;
+use crate::engine::{EngineTraits, Pair};
 use crate::metrics::Metrics;
 use crate::replica::{Plan, State};
 use crate::rerank::Priority;
@@ -63,6 +63,8 @@ pub enum BatchError {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Status {
     pub replicas: Vec<State>,
+    /// What the engine says of itself, once one was made.
+    pub traits: Option<EngineTraits>,
     pub queued: Queued,
     /// What all replicas together scored lately, while they were busy; zero
     /// before the first batch.

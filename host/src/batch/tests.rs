@@ -10,7 +10,7 @@ use futures_util::future::{join_all, poll_fn};
 use tokio::time::advance;
 
 use super::*;
-use crate::engine::{Batch, CrossEncoder, EngineError, EngineFactory, EngineTraits};
+use crate::engine::{Batch, CrossEncoder, EngineError, EngineFactory};
 use crate::replica::fake::{Act, Begun, Stage, hold_clock, pair, plan, scripted, traits, truth};
 
 const SECOND: Duration = Duration::from_secs(1);

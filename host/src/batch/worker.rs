@@ -361,6 +361,7 @@ impl Worker {
             meters.up.set(state.is_up().into());
         }
         let status = Status {
+            traits: self.replicas.iter().find_map(Replica::traits).cloned(),
             replicas,
             queued,
             tokens_per_second: self.speed * up as f64,

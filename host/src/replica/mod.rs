@@ -217,6 +217,11 @@ impl Replica {
         }
     }
 
+    /// The traits of its latest engine, once there was one.
+    pub fn traits(&self) -> Option<&EngineTraits> {
+        self.traits.as_ref()
+    }
+
     pub fn is_busy(&self) -> bool {
         matches!(self.phase, Phase::Busy { .. })
     }

@@ -24,17 +24,22 @@ fn documents(count: usize, words: usize) -> Vec<Arc<str>> {
 
 #[test]
 fn documents_are_divided_by_their_bytes() {
-    let check = |lengths: &[usize], threads, expected: &[Range<usize>]| {
+    // The number of documents of each piece.
+    let check = |lengths: &[usize], threads, expected: &[usize]| {
         let text = |length: &usize| "x".repeat(*length).into();
         let documents: Vec<Arc<str>> = lengths.iter().map(text).collect();
-        assert_eq!(divide(&documents, threads), expected, "{lengths:?}");
+        let pieces = divide(&documents, threads);
+        let counts: Vec<_> = pieces.iter().map(ExactSizeIterator::len).collect();
+        assert_eq!(counts, expected, "{lengths:?}");
+        let all: Vec<usize> = pieces.into_iter().flatten().collect();
+        assert!(all.into_iter().eq(0..lengths.len()), "{lengths:?}");
     };
-    check(&[10], 4, &[0..1]);
-    check(&[100; 8], 4, &[0..8]);
-    check(&[1024; 8], 2, &[0..4, 4..8]);
-    check(&[1024; 8], 4, &[0..2, 2..4, 4..6, 6..8]);
-    check(&[100_000, 1, 1], 1, &[0..1, 1..3]);
-    check(&[0, 0], 3, &[0..2]);
+    check(&[10], 4, &[1]);
+    check(&[100; 8], 4, &[8]);
+    check(&[1024; 8], 2, &[4, 4]);
+    check(&[1024; 8], 4, &[2, 2, 2, 2]);
+    check(&[100_000, 1, 1], 1, &[1, 2]);
+    check(&[0, 0], 3, &[2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
