@@ -29,9 +29,11 @@ use crate::config::{DeviceKind, EngineKind, ModelSettings, Precision};
 /// buffers are found again, and whole tiles of the attention kernel (32 × 32).
 const GPU_LENGTH_STEP: usize = 32;
 
-/// Tokens of a batch beyond which nothing was gained.
+/// On one core, pairs of 90 tokens through 12 layers of MiniLM took 147 ms of CPU
+/// each alone, 131 by two, 123 by four, 117 by eight and 122 by sixteen.
 const CPU_BATCH_TOKENS_MAX: usize = 1024;
 const CPU_BATCH_TOKENS_MIN: usize = 128;
+/// Not measured: enough rows to fill a GPU, few enough for a batch to stay short.
 const GPU_BATCH_TOKENS_MAX: usize = 16_384;
 const GPU_BATCH_TOKENS_MIN: usize = 2_048;
 
