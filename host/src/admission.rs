@@ -24,24 +24,15 @@ impl Work {
     }
 
     fn plus(self, other: Work) -> Work {
-        Work {
-            pairs: self.pairs + other.pairs,
-            tokens: self.tokens + other.tokens,
-        }
+        Work { pairs: self.pairs + other.pairs, tokens: self.tokens + other.tokens }
     }
 
     fn minus(self, other: Work) -> Work {
-        Work {
-            pairs: self.pairs - other.pairs,
-            tokens: self.tokens - other.tokens,
-        }
+        Work { pairs: self.pairs - other.pairs, tokens: self.tokens - other.tokens }
     }
 
     pub fn times(self, factor: u64) -> Work {
-        Work {
-            pairs: self.pairs * factor,
-            tokens: self.tokens * factor,
-        }
+        Work { pairs: self.pairs * factor, tokens: self.tokens * factor }
     }
 }
 
@@ -54,10 +45,7 @@ pub struct Admission {
 
 impl Admission {
     pub fn new(limit: Work) -> Arc<Self> {
-        Arc::new(Admission {
-            limit,
-            inside: Mutex::new(Work::default()),
-        })
+        Arc::new(Admission { limit, inside: Mutex::new(Work::default()) })
     }
 
     /// Reserves `work`, or says why not: `TooLarge` if it could never fit,
@@ -69,19 +57,13 @@ impl Admission {
         retry_after: std::time::Duration,
     ) -> Result<Allowance, Error> {
         if work.pairs > self.limit.pairs {
-            let (what, value, limit) = (
-                "the number of pairs the request may cause",
-                work.pairs,
-                self.limit.pairs,
-            );
+            let (what, value, limit) =
+                ("the number of pairs the request may cause", work.pairs, self.limit.pairs);
             return Err(Error::TooLarge { what, value, limit });
         }
         if work.tokens > self.limit.tokens {
-            let (what, value, limit) = (
-                "the number of tokens the request may cause",
-                work.tokens,
-                self.limit.tokens,
-            );
+            let (what, value, limit) =
+                ("the number of tokens the request may cause", work.tokens, self.limit.tokens);
             return Err(Error::TooLarge { what, value, limit });
         }
         let mut inside = lock(&self.inside);
@@ -90,11 +72,7 @@ impl Admission {
             return Err(Error::Overloaded { retry_after });
         }
         *inside = then;
-        Ok(Allowance {
-            admission: self.clone(),
-            granted: work,
-            left: Mutex::new(work),
-        })
+        Ok(Allowance { admission: self.clone(), granted: work, left: Mutex::new(work) })
     }
 
     /// The work of all requests inside, for metrics and estimates.
@@ -170,16 +148,9 @@ mod tests {
         );
         assert!(matches!(
             door.admit(work(11, 1), retry),
-            Err(Error::TooLarge {
-                value: 11,
-                limit: 10,
-                ..
-            })
+            Err(Error::TooLarge { value: 11, limit: 10, .. })
         ));
-        assert!(matches!(
-            door.admit(work(1, 1001), retry),
-            Err(Error::TooLarge { .. })
-        ));
+        assert!(matches!(door.admit(work(1, 1001), retry), Err(Error::TooLarge { .. })));
         drop(first);
         assert_eq!(door.inside(), Work::default());
         assert!(door.admit(work(10, 1000), retry).is_ok());
@@ -191,11 +162,7 @@ mod tests {
         let share = door.admit(work(4, 400), Duration::ZERO).unwrap();
         assert_eq!(share.take(work(3, 100)), Some(()));
         assert_eq!(share.take(work(2, 1)), None, "over the pairs that are left");
-        assert_eq!(
-            share.take(work(1, 301)),
-            None,
-            "over the tokens that are left"
-        );
+        assert_eq!(share.take(work(1, 301)), None, "over the tokens that are left");
         assert_eq!(share.take(work(1, 300)), Some(()));
     }
 }

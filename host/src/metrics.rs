@@ -190,12 +190,7 @@ impl Metrics {
                 "Pairs of a batch.",
                 Family::new_with_constructor(counts as fn() -> Histogram),
             ),
-            batch_tokens: add(
-                &mut r,
-                "batch_tokens",
-                "Real tokens scored.",
-                Family::default(),
-            ),
+            batch_tokens: add(&mut r, "batch_tokens", "Real tokens scored.", Family::default()),
             batch_padding_tokens: add(
                 &mut r,
                 "batch_padding_tokens",
@@ -234,12 +229,7 @@ impl Metrics {
                 "Pieces of work that wait for a tokenizer thread.",
                 Family::default(),
             ),
-            policy_calls: add(
-                &mut r,
-                "policy_calls",
-                "Calls of a policy.",
-                Family::default(),
-            ),
+            policy_calls: add(&mut r, "policy_calls", "Calls of a policy.", Family::default()),
             policy_failures: add(
                 &mut r,
                 "policy_failures",
@@ -268,10 +258,7 @@ impl Metrics {
             ),
             registry: Registry::default(),
         };
-        Arc::new(Metrics {
-            registry: r,
-            ..metrics
-        })
+        Arc::new(Metrics { registry: r, ..metrics })
     }
 
     /// The text that a Prometheus server scrapes (OpenMetrics 1.0).

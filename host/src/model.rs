@@ -66,11 +66,7 @@ pub enum ModelError {
     #[error(
         "the engine of the model `{model}` takes {engine} tokens, fewer than its pairs may have: {pairs}"
     )]
-    Length {
-        model: Arc<str>,
-        engine: usize,
-        pairs: usize,
-    },
+    Length { model: Arc<str>, engine: usize, pairs: usize },
 }
 
 /// What `/info` tells of a model.
@@ -94,9 +90,7 @@ impl Model {
         parts: ModelParts,
         metrics: &Metrics,
     ) -> Result<Arc<Self>, ModelError> {
-        let label = metrics::Model {
-            model: name.to_string(),
-        };
+        let label = metrics::Model { model: name.to_string() };
         let length_max = settings.length_max.unwrap_or(parts.length_max);
         let length_max = length_max.min(parts.length_max);
         let (path, truncation) = (parts.tokenizer, settings.truncation);
@@ -227,9 +221,7 @@ impl Model {
         let scored = scored.map_err(|error| self.batch_error(error))?;
         context.report.add_time(Stage::Queue, scored.queue);
         context.report.add_time(Stage::Inference, scored.inference);
-        Ok(ranking(&documents, |place| {
-            scored.logits[distinct.places[place]]
-        }))
+        Ok(ranking(&documents, |place| scored.logits[distinct.places[place]]))
     }
 
     /// Uses the share that the edge reserved. Only a chain can exceed it, by
@@ -242,22 +234,17 @@ impl Model {
     ) -> Result<(), Error> {
         let length_max = self.length_max() as u64;
         let bound = |document: &Document| tokens_bound(query, &document.text, length_max);
-        let work = Work {
-            pairs: documents.len() as u64,
-            tokens: documents.iter().map(bound).sum(),
-        };
+        let work =
+            Work { pairs: documents.len() as u64, tokens: documents.iter().map(bound).sum() };
         let granted = context.allowance.granted();
-        context
-            .allowance
-            .take(work)
-            .ok_or_else(|| Error::PolicyFailed {
-                policy: format!("chain of {}", context.route).into(),
-                reason: format!(
-                    "asks the model for {} more pairs and {} more tokens, and is over the \
+        context.allowance.take(work).ok_or_else(|| Error::PolicyFailed {
+            policy: format!("chain of {}", context.route).into(),
+            reason: format!(
+                "asks the model for {} more pairs and {} more tokens, and is over the \
                      {} pairs and {} tokens that the request was admitted with",
-                    work.pairs, work.tokens, granted.pairs, granted.tokens
-                ),
-            })
+                work.pairs, work.tokens, granted.pairs, granted.tokens
+            ),
+        })
     }
 
     /// The pair of each document, in their order.
@@ -269,9 +256,7 @@ impl Model {
     ) -> Result<Vec<Arc<Pair>>, Error> {
         let began = Instant::now();
         let texts = documents.iter().map(|document| document.text.clone());
-        let encoding = self
-            .tokenizers
-            .encode(query, texts.collect(), context.truncate);
+        let encoding = self.tokenizers.encode(query, texts.collect(), context.truncate);
         let encoded = timeout_at(context.deadline, encoding)
             .await
             .map_err(|_| Error::DeadlineExceeded)?
@@ -288,35 +273,15 @@ impl Model {
         // The caller knows a document by its index, not by its place here.
         let named = |place: usize| documents[place].id.index as usize;
         match error {
-            TokenizeError::PairTooLong {
-                document,
-                tokens,
-                at_least,
-                limit,
-            } => Error::Invalid(
-                TokenizeError::PairTooLong {
-                    document: named(document),
-                    tokens,
-                    at_least,
-                    limit,
-                }
-                .to_string(),
+            TokenizeError::PairTooLong { document, tokens, at_least, limit } => Error::Invalid(
+                TokenizeError::PairTooLong { document: named(document), tokens, at_least, limit }
+                    .to_string(),
             ),
-            TokenizeError::QueryTooLong {
-                document,
-                tokens,
-                limit,
-            } => Error::Invalid(
-                TokenizeError::QueryTooLong {
-                    document: named(document),
-                    tokens,
-                    limit,
-                }
-                .to_string(),
+            TokenizeError::QueryTooLong { document, tokens, limit } => Error::Invalid(
+                TokenizeError::QueryTooLong { document: named(document), tokens, limit }
+                    .to_string(),
             ),
-            TokenizeError::Full { .. } => Error::Overloaded {
-                retry_after: self.retry_after(),
-            },
+            TokenizeError::Full { .. } => Error::Overloaded { retry_after: self.retry_after() },
             TokenizeError::Stopped => self.stopped(),
             TokenizeError::Unsupported { .. } | TokenizeError::Failed(_) => {
                 Error::Internal(format!("model `{}`: {error}", self.name))
@@ -383,14 +348,9 @@ impl Distinct {
 }
 
 fn ranking(documents: &[Document], score: impl Fn(usize) -> f32) -> Ranking {
-    let ranked = |(place, document): (usize, &Document)| Ranked {
-        id: document.id,
-        score: score(place),
-    };
-    Ranking {
-        results: documents.iter().enumerate().map(ranked).collect(),
-        scale: Scale::Logit,
-    }
+    let ranked =
+        |(place, document): (usize, &Document)| Ranked { id: document.id, score: score(place) };
+    Ranking { results: documents.iter().enumerate().map(ranked).collect(), scale: Scale::Logit }
 }
 
 /// Pairs of the least length and of the greatest, from real words: made-up ids

@@ -98,11 +98,7 @@ pub enum Error {
     Invalid(String),
     /// The request is larger than a limit; no retry can help.
     #[error("{what} is {value}, over the limit of {limit}")]
-    TooLarge {
-        what: &'static str,
-        value: u64,
-        limit: u64,
-    },
+    TooLarge { what: &'static str, value: u64, limit: u64 },
     #[error("{0}")]
     NotFound(String),
     /// A policy refuses the request.
@@ -117,10 +113,7 @@ pub enum Error {
     PolicyFailed { policy: Arc<str>, reason: String },
     /// No replica, draining, not ready.
     #[error("{reason}")]
-    Unavailable {
-        reason: String,
-        retry_after: Duration,
-    },
+    Unavailable { reason: String, retry_after: Duration },
     /// A bug or a broken machine. The text goes to the log, never to a caller.
     #[error("internal error: {0}")]
     Internal(String),
@@ -207,8 +200,7 @@ impl Report {
     }
 
     pub fn add_time(&self, stage: Stage, time: Duration) {
-        self.stage(stage)
-            .fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        self.stage(stage).fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     pub fn time(&self, stage: Stage) -> Duration {

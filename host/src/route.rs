@@ -141,14 +141,8 @@ impl Route {
     pub async fn rerank(&self, ask: Ask) -> Result<Answer, Error> {
         let began = Instant::now();
         self.check(&ask)?;
-        let allowance = self
-            .model
-            .admission()
-            .admit(self.work(&ask), self.model.retry_after())?;
-        let timeout = ask
-            .timeout
-            .unwrap_or(Duration::MAX)
-            .min(self.limits.request_ms_max);
+        let allowance = self.model.admission().admit(self.work(&ask), self.model.retry_after())?;
+        let timeout = ask.timeout.unwrap_or(Duration::MAX).min(self.limits.request_ms_max);
         let context = Context {
             request_id: ask.request_id,
             route: self.name.clone(),
@@ -215,23 +209,13 @@ impl Route {
             .iter()
             .map(|document| crate::model::tokens_bound(&ask.query, &document.text, length_max))
             .sum();
-        Work {
-            pairs: ask.documents.len() as u64,
-            tokens,
-        }
-        .times(self.amplification_max)
+        Work { pairs: ask.documents.len() as u64, tokens }.times(self.amplification_max)
     }
 
     fn observe(&self, report: &Report, took: Duration) {
         let observe = |stage: &str, time: Duration| {
-            let labels = metrics::RouteStage {
-                route: self.name.to_string(),
-                stage: stage.into(),
-            };
-            self.metrics
-                .request_duration
-                .get_or_create(&labels)
-                .observe(time.as_secs_f64());
+            let labels = metrics::RouteStage { route: self.name.to_string(), stage: stage.into() };
+            self.metrics.request_duration.get_or_create(&labels).observe(time.as_secs_f64());
         };
         observe("total", took);
         observe("tokenize", report.time(Stage::Tokenize));
@@ -239,12 +223,6 @@ impl Route {
         observe("inference", report.time(Stage::Inference));
         if !self.policies.is_empty() {
             observe("guest_cpu", report.time(Stage::GuestCpu));
-        }
-        if report.bypassed() {
-            let labels = metrics::Route {
-                route: self.name.to_string(),
-            };
-            self.metrics.bypasses.get_or_create(&labels).inc();
         }
     }
 }
@@ -258,14 +236,9 @@ pub struct Routes {
 impl Routes {
     /// `default` names one of `routes`.
     pub fn new(routes: impl IntoIterator<Item = Route>, default: Arc<str>) -> Self {
-        let routes: BTreeMap<_, _> = routes
-            .into_iter()
-            .map(|route| (route.name.clone(), Arc::new(route)))
-            .collect();
-        assert!(
-            routes.contains_key(&default),
-            "the configuration was checked"
-        );
+        let routes: BTreeMap<_, _> =
+            routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect();
+        assert!(routes.contains_key(&default), "the configuration was checked");
         Routes { routes, default }
     }
 
@@ -280,10 +253,7 @@ impl Routes {
     pub fn named(&self, name: &str) -> Result<&Arc<Route>, Error> {
         self.routes.get(name).ok_or_else(|| {
             let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
-            Error::NotFound(format!(
-                "no route is named `{name}`; there are {}",
-                known.join(", ")
-            ))
+            Error::NotFound(format!("no route is named `{name}`; there are {}", known.join(", ")))
         })
     }
 
@@ -301,16 +271,13 @@ impl Routes {
         if default.model.is_named(model) {
             return Ok(default);
         }
-        self.routes
-            .values()
-            .find(|route| route.model.is_named(model))
-            .ok_or_else(|| {
-                let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
-                Error::NotFound(format!(
-                    "no route or model is named `{model}`; the routes are {}",
-                    known.join(", ")
-                ))
-            })
+        self.routes.values().find(|route| route.model.is_named(model)).ok_or_else(|| {
+            let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
+            Error::NotFound(format!(
+                "no route or model is named `{model}`; the routes are {}",
+                known.join(", ")
+            ))
+        })
     }
 }
 
@@ -320,10 +287,7 @@ fn number(query: Arc<str>, documents: Vec<AskedDocument>) -> Request {
         .into_iter()
         .enumerate()
         .map(|(index, document)| Document {
-            id: DocumentId {
-                index: index as u32,
-                part: 0,
-            },
+            id: DocumentId { index: index as u32, part: 0 },
             text: document.text,
             fields: document.fields.into(),
         })
@@ -339,10 +303,8 @@ fn documents(ranking: Ranking, scores: Scores) -> Vec<Scored> {
         let score = best.entry(ranked.id.index).or_insert(ranked.score);
         *score = score.max(ranked.score);
     }
-    let mut results: Vec<Scored> = best
-        .into_iter()
-        .map(|(index, score)| Scored { index, score })
-        .collect();
+    let mut results: Vec<Scored> =
+        best.into_iter().map(|(index, score)| Scored { index, score }).collect();
     results.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
     // Sorted by the raw score first: a sigmoid in f32 makes ties of what the
     // model told apart.
@@ -394,44 +356,23 @@ mod tests {
     fn ranking(scale: Scale, results: &[(u32, u32, f32)]) -> Ranking {
         let results = results
             .iter()
-            .map(|&(index, part, score)| Ranked {
-                id: DocumentId { index, part },
-                score,
-            })
+            .map(|&(index, part, score)| Ranked { id: DocumentId { index, part }, score })
             .collect();
         Ranking { results, scale }
     }
 
     #[test]
     fn the_best_part_speaks_for_its_document() {
-        let given = ranking(
-            Scale::Logit,
-            &[(1, 0, -3.0), (0, 0, 0.5), (1, 1, 2.0), (1, 2, 1.0)],
-        );
+        let given = ranking(Scale::Logit, &[(1, 0, -3.0), (0, 0, 0.5), (1, 1, 2.0), (1, 2, 1.0)]);
         let results = documents(given, Scores::Logit);
-        assert_eq!(
-            results,
-            [
-                Scored {
-                    index: 1,
-                    score: 2.0
-                },
-                Scored {
-                    index: 0,
-                    score: 0.5
-                }
-            ]
-        );
+        assert_eq!(results, [Scored { index: 1, score: 2.0 }, Scored { index: 0, score: 0.5 }]);
     }
 
     #[test]
     fn scores_are_on_the_scale_the_client_reads() {
         let check = |scale, scores, given: f32, expected: f32| {
             let results = documents(ranking(scale, &[(0, 0, given)]), scores);
-            assert!(
-                (results[0].score - expected).abs() < 1e-5,
-                "{scale:?} {scores:?} {results:?}"
-            );
+            assert!((results[0].score - expected).abs() < 1e-5, "{scale:?} {scores:?} {results:?}");
         };
         check(Scale::Logit, Scores::Logit, -4.25, -4.25);
         check(Scale::Logit, Scores::Probability, 0.0, 0.5);
@@ -460,15 +401,9 @@ mod tests {
 
     #[test]
     fn filtered_documents_come_last() {
-        let mut results = vec![Scored {
-            index: 2,
-            score: 0.9,
-        }];
+        let mut results = vec![Scored { index: 2, score: 0.9 }];
         put_filtered_last(&mut results, 3, Scores::Probability);
         let expected = [(2, 0.9), (0, 0.0), (1, 0.0)];
-        assert_eq!(
-            results,
-            expected.map(|(index, score)| Scored { index, score })
-        );
+        assert_eq!(results, expected.map(|(index, score)| Scored { index, score }));
     }
 }

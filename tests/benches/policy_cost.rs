@@ -45,10 +45,8 @@ impl Rerank for Echo {
         request: Request,
         _: &'a Context,
     ) -> BoxFuture<'a, Result<Ranking, Error>> {
-        let ranked = |document: &Document| Ranked {
-            id: document.id,
-            score: document.text.len() as f32,
-        };
+        let ranked =
+            |document: &Document| Ranked { id: document.id, score: document.text.len() as f32 };
         let results = request.documents.iter().map(ranked).collect();
         let scale = Scale::Logit;
         Box::pin(std::future::ready(Ok(Ranking { results, scale })))
@@ -73,18 +71,9 @@ async fn main() -> anyhow::Result<()> {
             let params = BTreeMap::new();
             links.push(Link { policy, params });
         }
-        let about = ModelInfo {
-            name: "echo".into(),
-            tokens_max: 512,
-        };
+        let about = ModelInfo { name: "echo".into(), tokens_max: 512 };
         let (model, on_failure) = (Arc::new(Echo), OnFailure::Fail);
-        chains.push(Chain::new(
-            links,
-            model,
-            about,
-            on_failure,
-            metrics.clone(),
-        )?);
+        chains.push(Chain::new(links, model, about, on_failure, metrics.clone())?);
     }
 
     println!("µs a request, median of {WINDOWS} windows; documents of {CHARACTERS} characters");
@@ -99,17 +88,8 @@ async fn main() -> anyhow::Result<()> {
         columns
     };
     for (row, names) in CHAINS.iter().enumerate() {
-        print!(
-            "{:>24}",
-            if names.is_empty() {
-                "the model".into()
-            } else {
-                names.join(" > ")
-            }
-        );
-        columns
-            .iter()
-            .for_each(|column| print!("{:>10.1}", column[row]));
+        print!("{:>24}", if names.is_empty() { "the model".into() } else { names.join(" > ") });
+        columns.iter().for_each(|column| print!("{:>10.1}", column[row]));
         println!();
     }
     Ok(())
@@ -129,10 +109,7 @@ async fn load(sandbox: &Sandbox, name: &str) -> anyhow::Result<Arc<Policy>> {
         },
     };
     let policy = sandbox.load(name, &settings).await?;
-    eprintln!(
-        "loaded {name} in {:.1} ms",
-        begin.elapsed().as_secs_f64() * 1e3
-    );
+    eprintln!("loaded {name} in {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
     Ok(policy)
 }
 
@@ -173,23 +150,13 @@ fn request(count: u32) -> Request {
             word += 1;
         }
         text.truncate(CHARACTERS);
-        Document {
-            id: DocumentId { index, part: 0 },
-            text: text.into(),
-            fields: Arc::default(),
-        }
+        Document { id: DocumentId { index, part: 0 }, text: text.into(), fields: Arc::default() }
     };
-    Request {
-        query: "what a policy costs".into(),
-        documents: (0..count).map(document).collect(),
-    }
+    Request { query: "what a policy costs".into(), documents: (0..count).map(document).collect() }
 }
 
 fn context() -> Context {
-    let much = Work {
-        pairs: 1 << 20,
-        tokens: 1 << 30,
-    };
+    let much = Work { pairs: 1 << 20, tokens: 1 << 30 };
     let door = Admission::new(much);
     Context {
         request_id: "bench".into(),

@@ -18,12 +18,8 @@ use serde_json::Value;
 pub fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(build);
-    let found = built
-        .iter()
-        .find(|path| path.file_stem().is_some_and(|stem| stem == name));
-    found
-        .unwrap_or_else(|| panic!("no guest is called `{name}`"))
-        .clone()
+    let found = built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
+    found.unwrap_or_else(|| panic!("no guest is called `{name}`")).clone()
 }
 
 /// The names of the hostile guests: what is in their folder.
@@ -31,10 +27,7 @@ pub fn hostile() -> Vec<String> {
     let folder = workspace().join("guests/hostile/examples");
     let files = std::fs::read_dir(folder).expect("the hostile guests have a folder");
     let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_string());
-    let mut names: Vec<_> = files
-        .flatten()
-        .filter_map(|file| stem(file.path()))
-        .collect();
+    let mut names: Vec<_> = files.flatten().filter_map(|file| stem(file.path())).collect();
     names.sort();
     names
 }
@@ -43,22 +36,12 @@ fn build() -> Vec<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["build", "--profile", "guest", "--target", "wasm32-wasip2"])
-        .args([
-            "-p", "passages", "-p", "dedupe", "-p", "fresh", "-p", "hostile",
-        ])
-        .args([
-            "--lib",
-            "--examples",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["-p", "passages", "-p", "dedupe", "-p", "fresh", "-p", "hostile"])
+        .args(["--lib", "--examples", "--message-format", "json-render-diagnostics"])
         .output()
         .expect("cargo can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "the guests do not build:\n{errors}"
-    );
+    assert!(output.status.success(), "the guests do not build:\n{errors}");
     let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
     let components: Vec<_> = messages.lines().flat_map(components).collect();
     for component in &components {
@@ -72,10 +55,7 @@ fn components(message: &str) -> Vec<PathBuf> {
     let message: Value = serde_json::from_str(message).unwrap_or_default();
     let files = message["filenames"].as_array().into_iter().flatten();
     (files.filter_map(Value::as_str).map(PathBuf::from))
-        .filter(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "wasm")
-        })
+        .filter(|file| file.extension().is_some_and(|extension| extension == "wasm"))
         .collect()
 }
 
@@ -93,8 +73,5 @@ fn copy_manifest(component: &Path) {
 
 fn workspace() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests
-        .parent()
-        .expect("the tests are a folder of the workspace")
-        .into()
+    tests.parent().expect("the tests are a folder of the workspace").into()
 }

@@ -138,20 +138,14 @@ async fn attack(guest: &'static str, expected: Expected) {
                 && l.contains(&format!("reason=\"{reason}\""))
         };
         let line = metrics.lines().find(line);
-        assert!(
-            line.is_some_and(|l| l.ends_with(&format!(" {count}"))),
-            "{line:?}"
-        );
+        assert!(line.is_some_and(|l| l.ends_with(&format!(" {count}"))), "{line:?}");
     };
     match expected {
         Fails(reason, _) => counted(reason, 4),
         Late => counted("deadline", 4),
         _ => {}
     }
-    assert!(
-        metrics.contains("\nmaitred_policy_instances 0\n"),
-        "an instance outlived its call"
-    );
+    assert!(metrics.contains("\nmaitred_policy_instances 0\n"), "an instance outlived its call");
 }
 
 fn check(guest: &str, expected: &Expected, answer: Result<Ranking, Error>, took: Duration) {
@@ -191,10 +185,8 @@ impl Lab {
     }
 
     async fn try_policy(&self, name: &str, grants: &[Grant]) -> Result<Arc<Policy>, PolicyError> {
-        let settings = PolicySettings {
-            grants: grants.into(),
-            ..settings(guests::component(name))
-        };
+        let settings =
+            PolicySettings { grants: grants.into(), ..settings(guests::component(name)) };
         self.sandbox.load(name, &settings).await
     }
 
@@ -207,10 +199,7 @@ impl Lab {
     }
 
     fn try_chain(&self, links: Vec<Link>, on_failure: OnFailure) -> Result<Chain, PolicyError> {
-        let about = ModelInfo {
-            name: "words".into(),
-            tokens_max: 512,
-        };
+        let about = ModelInfo { name: "words".into(), tokens_max: 512 };
         let (model, metrics) = (self.model.clone(), self.metrics.clone());
         Chain::new(links, model, about, on_failure, metrics)
     }
@@ -236,13 +225,8 @@ fn link(policy: Arc<Policy>) -> Link {
 }
 
 fn with(link: Link, params: &[(&str, &str)]) -> Link {
-    let params = params
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()));
-    Link {
-        params: params.collect(),
-        ..link
-    }
+    let params = params.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    Link { params: params.collect(), ..link }
 }
 
 /// A model: a document's score is the share of its words that the query has.
@@ -274,15 +258,10 @@ impl Rerank for Words {
             }
             let score = |document: &Document| {
                 let words: Vec<_> = document.text.split_whitespace().collect();
-                let known = words
-                    .iter()
-                    .filter(|w| request.query.split(' ').any(|q| q == **w));
+                let known = words.iter().filter(|w| request.query.split(' ').any(|q| q == **w));
                 known.count() as f32 / words.len().max(1) as f32
             };
-            let ranked = |document: &Document| Ranked {
-                id: document.id,
-                score: score(document),
-            };
+            let ranked = |document: &Document| Ranked { id: document.id, score: score(document) };
             Ok(Ranking {
                 results: request.documents.iter().map(ranked).collect(),
                 scale: Scale::Probability,
@@ -307,11 +286,7 @@ impl Drop for Running {
 }
 
 fn document(index: u32, text: &str) -> Document {
-    Document {
-        id: DocumentId { index, part: 0 },
-        text: text.into(),
-        fields: Arc::default(),
-    }
+    Document { id: DocumentId { index, part: 0 }, text: text.into(), fields: Arc::default() }
 }
 
 fn request() -> Request {
@@ -330,21 +305,13 @@ fn ranked_by_words() -> Ranking {
 }
 
 fn ranking(results: &[(u32, u32, f32)]) -> Ranking {
-    let ranked = |&(index, part, score): &(u32, u32, f32)| Ranked {
-        id: DocumentId { index, part },
-        score,
-    };
-    Ranking {
-        results: results.iter().map(ranked).collect(),
-        scale: Scale::Probability,
-    }
+    let ranked =
+        |&(index, part, score): &(u32, u32, f32)| Ranked { id: DocumentId { index, part }, score };
+    Ranking { results: results.iter().map(ranked).collect(), scale: Scale::Probability }
 }
 
 fn context(deadline: Duration) -> Context {
-    let much = Work {
-        pairs: 1 << 20,
-        tokens: 1 << 30,
-    };
+    let much = Work { pairs: 1 << 20, tokens: 1 << 30 };
     let door = Admission::new(much);
     Context {
         request_id: "test".into(),
@@ -371,10 +338,7 @@ async fn policies_run_one_in_front_of_the_other() {
     let three = vec![
         lab.link("passes_on").await,
         lab.link("dedupe").await,
-        with(
-            lab.link("passages").await,
-            &[("words", "2"), ("overlap", "0")],
-        ),
+        with(lab.link("passages").await, &[("words", "2"), ("overlap", "0")]),
     ];
     let chain = lab.chain(three, OnFailure::Fail);
     let mut request = request();
@@ -397,10 +361,8 @@ async fn a_grant_changes_what_stands_behind_an_import() {
     let lab = Lab::new(8);
     let dated = |index, date: &str| {
         let mut document = document(index, "red shoe");
-        document.fields = Arc::new([Field {
-            name: "date".into(),
-            value: Value::Text(date.into()),
-        }]);
+        document.fields =
+            Arc::new([Field { name: "date".into(), value: Value::Text(date.into()) }]);
         document
     };
     let request = || Request {
@@ -408,14 +370,8 @@ async fn a_grant_changes_what_stands_behind_an_import() {
         documents: vec![dated(0, "1980-01-01"), dated(1, "2999-12-31")],
     };
     let powerless = lab.chain(vec![lab.link("fresh").await], OnFailure::Fail);
-    let refused = ask(&powerless, request(), HUNG)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        refused.contains("grant the capability `clock`"),
-        "{refused}"
-    );
+    let refused = ask(&powerless, request(), HUNG).await.unwrap_err().to_string();
+    assert!(refused.contains("grant the capability `clock`"), "{refused}");
 
     let granted = link(lab.try_policy("fresh", &[Grant::Clock]).await.unwrap());
     let granted = lab.chain(vec![with(granted, &[("weight", "0.75")])], OnFailure::Fail);
@@ -459,10 +415,7 @@ async fn a_file_that_is_no_policy_is_refused() {
     // A component with nothing in it.
     std::fs::write(&path, b"\0asm\x0d\0\x01\0").unwrap();
     let error = refused().await;
-    assert!(
-        error.contains("it does not export maitred:rerank/rerank@0.1.0"),
-        "{error}"
-    );
+    assert!(error.contains("it does not export maitred:rerank/rerank@0.1.0"), "{error}");
     std::fs::write(path.with_extension("toml"), "requird = true").unwrap();
     let error = refused().await;
     assert!(error.contains("did you mean `required`?"), "{error}");
@@ -479,11 +432,7 @@ async fn a_failed_policy_is_bypassed_where_the_route_says_so() {
         assert_eq!(answer, Ok(ranked_by_words()));
         assert!(context.report.bypassed());
     }
-    assert!(
-        lab.metrics
-            .render()
-            .contains("maitred_bypasses_total{route=\"route\"} 2")
-    );
+    assert!(lab.metrics.render().contains("maitred_bypasses_total{route=\"route\"} 2"));
 }
 
 #[tokio::test]
@@ -492,25 +441,16 @@ async fn a_refusal_is_not_bypassed() {
     let link = lab.link("lies_about_overload").await;
     let chain = lab.chain(vec![link], OnFailure::Bypass);
     let answer = ask(&chain, request(), HUNG).await;
-    assert!(
-        matches!(answer, Err(Error::Overloaded { .. })),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(Error::Overloaded { .. })), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_required_policy_cannot_be_bypassed() {
     let lab = Lab::new(8);
-    let settings = PolicySettings {
-        required: Some(true),
-        ..settings(guests::component("dedupe"))
-    };
+    let settings = PolicySettings { required: Some(true), ..settings(guests::component("dedupe")) };
     let policy = lab.sandbox.load("dedupe", &settings).await.unwrap();
     let error = lab.try_chain(vec![link(policy)], OnFailure::Bypass).err();
-    assert!(
-        matches!(error, Some(PolicyError::Required { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Some(PolicyError::Required { .. })), "{error:?}");
 }
 
 #[tokio::test]
@@ -521,25 +461,13 @@ async fn an_error_behind_a_policy_stays_what_it_was() {
         Error::Denied("d".into()),
         Error::NotFound("n".into()),
         Error::DeadlineExceeded,
-        Error::Overloaded {
-            retry_after: Duration::from_micros(1500),
-        },
-        Error::Unavailable {
-            reason: "draining".into(),
-            retry_after: Duration::from_secs(3),
-        },
+        Error::Overloaded { retry_after: Duration::from_micros(1500) },
+        Error::Unavailable { reason: "draining".into(), retry_after: Duration::from_secs(3) },
         Error::Internal("a secret".into()),
-        Error::TooLarge {
-            what: "a thing",
-            value: 2,
-            limit: 1,
-        },
+        Error::TooLarge { what: "a thing", value: 2, limit: 1 },
     ];
     for error in errors {
-        lab.model = Arc::new(Words {
-            error: Some(error.clone()),
-            ..Words::default()
-        });
+        lab.model = Arc::new(Words { error: Some(error.clone()), ..Words::default() });
         let links = vec![lab.link("passes_on").await, lab.link("passages").await];
         let chain = lab.chain(links, OnFailure::Fail);
         assert_eq!(ask(&chain, request(), HUNG).await, Err(error));
@@ -549,10 +477,7 @@ async fn an_error_behind_a_policy_stays_what_it_was() {
 #[tokio::test]
 async fn a_dropped_request_stops_its_guests_and_its_model() {
     let mut lab = Lab::new(8);
-    lab.model = Arc::new(Words {
-        takes: HUNG,
-        ..Words::default()
-    });
+    lab.model = Arc::new(Words { takes: HUNG, ..Words::default() });
     let links = vec![lab.link("passes_on").await, lab.link("passes_on").await];
     let chain = lab.chain(links, OnFailure::Fail);
     let context = context(HUNG);
@@ -562,27 +487,16 @@ async fn a_dropped_request_stops_its_guests_and_its_model() {
         assert!(futures_util::poll!(answer.as_mut()).is_pending());
         tokio::task::yield_now().await;
     }
-    assert!(
-        lab.metrics
-            .render()
-            .contains("\nmaitred_policy_instances 2\n")
-    );
+    assert!(lab.metrics.render().contains("\nmaitred_policy_instances 2\n"));
     drop(answer);
     assert_eq!(lab.model.running.load(Ordering::Relaxed), 0);
-    assert!(
-        lab.metrics
-            .render()
-            .contains("\nmaitred_policy_instances 0\n")
-    );
+    assert!(lab.metrics.render().contains("\nmaitred_policy_instances 0\n"));
 }
 
 #[tokio::test]
 async fn a_guest_that_gives_up_on_a_call_stops_it() {
     let mut lab = Lab::new(8);
-    lab.model = Arc::new(Words {
-        takes: HUNG,
-        ..Words::default()
-    });
+    lab.model = Arc::new(Words { takes: HUNG, ..Words::default() });
     let chain = lab.chain(vec![lab.link("never_awaits").await], OnFailure::Fail);
     assert!(ask(&chain, request(), HUNG).await.is_ok());
     assert_eq!(lab.model.running.load(Ordering::Relaxed), 0);
@@ -591,10 +505,7 @@ async fn a_guest_that_gives_up_on_a_call_stops_it() {
 #[tokio::test]
 async fn waiting_for_the_model_costs_no_guest_cpu_and_is_nobodys_failure() {
     let mut lab = Lab::new(8);
-    lab.model = Arc::new(Words {
-        takes: HUNG,
-        ..Words::default()
-    });
+    lab.model = Arc::new(Words { takes: HUNG, ..Words::default() });
     let chain = lab.chain(vec![lab.link("passes_on").await], OnFailure::Bypass);
     let answer = ask(&chain, request(), DEADLINE).await;
     assert_eq!(answer, Err(Error::DeadlineExceeded));
@@ -606,26 +517,17 @@ async fn waiting_for_the_model_costs_no_guest_cpu_and_is_nobodys_failure() {
 #[tokio::test]
 async fn full_is_an_answer_and_not_a_queue() {
     let mut lab = Lab::new(1);
-    lab.model = Arc::new(Words {
-        takes: DEADLINE,
-        ..Words::default()
-    });
+    lab.model = Arc::new(Words { takes: DEADLINE, ..Words::default() });
     let link = lab.link("passes_on").await;
     let one = lab.chain(vec![link.clone()], OnFailure::Fail);
     let both = (ask(&one, request(), HUNG), ask(&one, request(), HUNG));
     let (first, second) = tokio::join!(both.0, both.1);
     assert_eq!(first, Ok(ranked_by_words()));
-    assert!(
-        matches!(second, Err(Error::Overloaded { .. })),
-        "{second:?}"
-    );
+    assert!(matches!(second, Err(Error::Overloaded { .. })), "{second:?}");
     // A chain of two in a pool of one never gets both.
     let two = lab.chain(vec![link.clone(), link], OnFailure::Fail);
     let answer = ask(&two, request(), HUNG).await;
-    assert!(
-        matches!(answer, Err(Error::Overloaded { .. })),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(Error::Overloaded { .. })), "{answer:?}");
 }
 
 #[tokio::test]
@@ -666,10 +568,7 @@ async fn a_cache_that_others_may_write_is_refused() {
     };
     std::fs::set_permissions(folder.path(), mode(0o722)).unwrap();
     let error = start().err().unwrap().to_string();
-    assert!(
-        error.contains("others may write to it (mode 722)"),
-        "{error}"
-    );
+    assert!(error.contains("others may write to it (mode 722)"), "{error}");
     std::fs::set_permissions(folder.path(), mode(0o700)).unwrap();
     assert!(start().is_ok());
 }

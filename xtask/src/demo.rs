@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::guests;
 use crate::model::{self, Profile};
 use crate::process::{root, works};
-use crate::guests;
 
 const HUB_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
 /// How long the hub may take to answer before the wheel serves instead.
@@ -62,10 +62,13 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
         return server.stop();
     }
     println!("\nserving on {base} until ctrl-c; for example:\n");
-    println!("  curl -s {base}/v2/rerank -d '{}'\n", json!({
-        "query": "how do vaccines work?",
-        "documents": ["Vaccines train the immune system.", "The stock market fell on Monday."],
-    }));
+    println!(
+        "  curl -s {base}/v2/rerank -d '{}'\n",
+        json!({
+            "query": "how do vaccines work?",
+            "documents": ["Vaccines train the immune system.", "The stock market fell on Monday."],
+        })
+    );
     server.wait()
 }
 

@@ -1,4 +1,4 @@
-//! Builds the guests to wasm and lays them, with their manifests, where tests,
+//! Builds the policies of use to wasm and lays them, with their manifests, where
 //! the demo and a reader find them: `guests/built/`.
 
 use std::fs;
@@ -21,23 +21,13 @@ pub fn build() -> anyhow::Result<()> {
         build.args(["--package", policy]);
     }
     run(&mut build)?;
-    // The hostile ones are examples of one crate.
-    let hostile = ["build", "--profile", "guest", "--target", TARGET, "--package", "hostile", "--examples"];
-    run(cargo().args(hostile))?;
     let built = root().join("guests/built");
-    let from = target().join(TARGET).join("guest");
-    fs::create_dir_all(built.join("hostile"))?;
+    fs::create_dir_all(&built)?;
     for policy in POLICIES {
-        copy(&from.join(format!("{policy}.wasm")), &built.join(format!("{policy}.wasm")))?;
+        let component = target()?.join(TARGET).join("guest").join(format!("{policy}.wasm"));
+        copy(&component, &built.join(format!("{policy}.wasm")))?;
         let manifest = root().join(format!("guests/{policy}/{policy}.toml"));
         copy(&manifest, &built.join(format!("{policy}.toml")))?;
-    }
-    for file in fs::read_dir(root().join("guests/hostile/examples"))? {
-        let mut name = file?.file_name().to_string_lossy().into_owned();
-        if let Some(stem) = name.strip_suffix(".rs") {
-            name = format!("{stem}.wasm");
-            copy(&from.join("examples").join(&name), &built.join("hostile").join(&name))?;
-        }
     }
     println!("guests are in guests/built/");
     Ok(())

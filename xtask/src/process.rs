@@ -12,9 +12,13 @@ pub fn root() -> PathBuf {
         .expect("xtask runs from its own repository")
 }
 
-/// Where cargo puts what it builds.
-pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+/// Where cargo puts what it builds; only cargo knows all the places that say so.
+pub fn target() -> anyhow::Result<PathBuf> {
+    let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .context("failed to read what `cargo metadata` says")?;
+    let folder = metadata["target_directory"].as_str().context("cargo names no target folder")?;
+    Ok(folder.into())
 }
 
 /// The cargo that runs this task.

@@ -9,7 +9,7 @@ use crate::process::{run, target, works};
 /// An environment named `name` with `packages` (as pip names them) installed.
 /// Returns its folder of programs.
 pub fn environment(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    let folder = target().join("python").join(name);
+    let folder = target()?.join("python").join(name);
     let programs = folder.join("bin");
     if !works(Command::new(programs.join("pip")).arg("--version")) {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;

@@ -32,8 +32,10 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
     let nextest = works(cargo().args(["nextest", "--version"]));
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
-    process::run(cargo()
-        .args(runner)
-        .args(["--workspace", "--no-fail-fast"])
-        .env("MAITRED_TEST_PYTHON", clients.join("python")))
+    process::run(
+        cargo()
+            .args(runner)
+            .args(["--workspace", "--no-fail-fast"])
+            .env("MAITRED_TEST_PYTHON", clients.join("python")),
+    )
 }

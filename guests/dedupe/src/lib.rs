@@ -57,11 +57,7 @@ struct Kept {
 
 impl Seen {
     fn new(similarity: f64) -> Self {
-        Seen {
-            similarity,
-            kept: Vec::new(),
-            by_shingle: HashMap::default(),
-        }
+        Seen { similarity, kept: Vec::new(), by_shingle: HashMap::default() }
     }
 
     /// Whether a document differs from all that were kept; if so, it is kept.
@@ -108,17 +104,12 @@ fn shingles(text: &str) -> Vec<u64> {
     let words: Vec<u64> = (text.split(|c: char| !c.is_alphanumeric()))
         .filter(|word| !word.is_empty())
         .map(|word| {
-            hash(|hasher| {
-                word.chars()
-                    .flat_map(char::to_lowercase)
-                    .for_each(|c| c.hash(hasher))
-            })
+            hash(|hasher| word.chars().flat_map(char::to_lowercase).for_each(|c| c.hash(hasher)))
         })
         .collect();
     let size = SHINGLE.min(words.len()).max(1);
-    let mut shingles: Vec<u64> = (words.windows(size))
-        .map(|shingle| hash(|hasher| shingle.hash(hasher)))
-        .collect();
+    let mut shingles: Vec<u64> =
+        (words.windows(size)).map(|shingle| hash(|hasher| shingle.hash(hasher))).collect();
     shingles.sort_unstable();
     shingles.dedup();
     shingles
@@ -178,10 +169,7 @@ mod tests {
     /// Indexes of the documents that go on.
     fn kept(similarity: f64, texts: &[&str]) -> Vec<u32> {
         let documents = (0..).zip(texts).map(|(i, text)| Document::new(i, *text));
-        let request = Request {
-            query: "q".into(),
-            documents: documents.collect(),
-        };
+        let request = Request { query: "q".into(), documents: documents.collect() };
         let request = Dedupe { similarity }.shape(request).unwrap();
         request.documents.iter().map(|d| d.index).collect()
     }
@@ -194,11 +182,7 @@ mod tests {
             assert_eq!(kept(similarity, texts), expected, "{texts:?}");
         };
         check(0.9, &[FOX, FOX], &[0]);
-        check(
-            0.9,
-            &[FOX, &FOX.to_uppercase(), &FOX.replace(' ', ", ")],
-            &[0],
-        );
+        check(0.9, &[FOX, &FOX.to_uppercase(), &FOX.replace(' ', ", ")], &[0]);
         check(0.9, &[FOX, "something else"], &[0, 1]);
         // Nine shingles each, eight in common: 8 / 10.
         let walks = FOX.replace("runs", "walks");
@@ -240,9 +224,7 @@ mod tests {
                 }
             }
             let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-            let kept: Vec<usize> = (kept(similarity, &texts).iter())
-                .map(|&i| i as usize)
-                .collect();
+            let kept: Vec<usize> = (kept(similarity, &texts).iter()).map(|&i| i as usize).collect();
             assert_eq!(kept, expected, "seed {seed}, round {round}");
         }
     }

@@ -105,12 +105,7 @@ mod tests {
     const NOW: f64 = 1_735_689_600.0;
 
     fn policy() -> Fresh {
-        Fresh {
-            field: "date".into(),
-            half_life_days: 10.0,
-            weight: 0.5,
-            now: NOW,
-        }
+        Fresh { field: "date".into(), half_life_days: 10.0, weight: 0.5, now: NOW }
     }
 
     fn scored(date: Option<Value>, score: f32, scale: Scale) -> f32 {
@@ -118,11 +113,7 @@ mod tests {
         if let Some(date) = date {
             document = document.with("date", date);
         }
-        let result = Ranked {
-            index: 0,
-            part: 0,
-            score,
-        };
+        let result = Ranked { index: 0, part: 0, score };
         policy().score(&Metadata::from(&document), &result, scale)
     }
 
@@ -148,13 +139,7 @@ mod tests {
 
     #[test]
     fn without_a_date_nothing_changes() {
-        let dates = [
-            None,
-            text("soon"),
-            text(""),
-            text("2031-01-01"),
-            Some(Value::Boolean(true)),
-        ];
+        let dates = [None, text("soon"), text(""), text("2031-01-01"), Some(Value::Boolean(true))];
         for date in dates {
             for scale in [Scale::Logit, Scale::Probability, Scale::Order] {
                 assert_eq!(scored(date.clone(), 0.25, scale), 0.25, "{date:?}");
@@ -185,28 +170,15 @@ mod tests {
             let error = Fresh::new(&Params::from_pairs(pairs)).err();
             assert_eq!(error, Some(Error::Internal(expected.into())));
         };
-        check(
-            [("half_life_days", "0"), ("weight", "0.5")],
-            "`half_life_days` is 0, not above 0",
-        );
-        check(
-            [("half_life_days", "1"), ("weight", "1.5")],
-            "`weight` is 1.5, not in 0 to below 1",
-        );
+        check([("half_life_days", "0"), ("weight", "0.5")], "`half_life_days` is 0, not above 0");
+        check([("half_life_days", "1"), ("weight", "1.5")], "`weight` is 1.5, not in 0 to below 1");
     }
 
     #[test]
     fn it_moves_the_newer_of_two_up() {
         let next = Next::from_fn(|_| {
-            let ranked = |(index, score)| Ranked {
-                index,
-                part: 0,
-                score,
-            };
-            Ok(Ranking {
-                results: [(0, 1.0), (1, 0.9)].map(ranked).into(),
-                scale: Scale::Logit,
-            })
+            let ranked = |(index, score)| Ranked { index, part: 0, score };
+            Ok(Ranking { results: [(0, 1.0), (1, 0.9)].map(ranked).into(), scale: Scale::Logit })
         });
         let request = Request {
             query: "q".into(),

@@ -21,12 +21,7 @@ hostile::guest!(|request, next| {
     reach("the environment", std::env::vars().next().is_some());
     reach("the arguments", std::env::args().next().is_some());
     let mut line = String::new();
-    reach(
-        "stdin",
-        std::io::stdin()
-            .read_line(&mut line)
-            .is_ok_and(|bytes| bytes > 0),
-    );
+    reach("stdin", std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0));
     reach("the time", SystemTime::now() != SystemTime::UNIX_EPOCH);
     reach("a stopwatch", start.elapsed().as_nanos() > 0);
     match got.is_empty() {

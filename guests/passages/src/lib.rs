@@ -31,11 +31,7 @@ impl Policy for Passages {
                  `overlap` ({overlap}) at most half of `words`"
             )));
         }
-        Ok(Passages {
-            words,
-            overlap,
-            windows_max,
-        })
+        Ok(Passages { words, overlap, windows_max })
     }
 
     fn shape(&self, request: Request) -> Result<Request> {
@@ -83,9 +79,7 @@ impl Passages {
             let mut end = (first + self.words).min(words.len());
             if end < words.len() {
                 let half = end - self.words / 2..end;
-                let sentence = half
-                    .rev()
-                    .find(|&word| ends_sentence(&text[words[word].clone()]));
+                let sentence = half.rev().find(|&word| ends_sentence(&text[words[word].clone()]));
                 end = sentence.map_or(end, |word| word + 1);
             }
             windows.push(words[first].start..words[end - 1].end);
@@ -141,11 +135,7 @@ mod tests {
     use super::*;
 
     fn windows(text: &str, words: usize, overlap: usize) -> Vec<&str> {
-        let policy = Passages {
-            words,
-            overlap,
-            windows_max: 10,
-        };
+        let policy = Passages { words, overlap, windows_max: 10 };
         let windows = policy.windows(text);
         windows.into_iter().map(|range| &text[range]).collect()
     }
@@ -180,20 +170,11 @@ mod tests {
             let text: String = (0..count).map(word).collect();
             let words = 1 + next(12) as usize;
             let overlap = next(words as u64 / 2 + 1) as usize;
-            let policy = Passages {
-                words,
-                overlap,
-                windows_max: usize::MAX,
-            };
+            let policy = Passages { words, overlap, windows_max: usize::MAX };
             let windows = policy.windows(&text);
-            let covered: std::collections::BTreeSet<&str> = (windows.iter())
-                .flat_map(|range| text[range.clone()].split_whitespace())
-                .collect();
-            assert_eq!(
-                covered.len(),
-                count as usize,
-                "seed {seed}: {text:?} {words} {overlap}"
-            );
+            let covered: std::collections::BTreeSet<&str> =
+                (windows.iter()).flat_map(|range| text[range.clone()].split_whitespace()).collect();
+            assert_eq!(covered.len(), count as usize, "seed {seed}: {text:?} {words} {overlap}");
             let advance = windows.windows(2).all(|two| two[0].start < two[1].start);
             assert!(advance, "seed {seed}: {text:?} {words} {overlap}");
         }
@@ -215,16 +196,11 @@ mod tests {
         });
         let request = Request {
             query: "needle".into(),
-            documents: vec![
-                Document::new(0, "short"),
-                Document::new(1, "a b c d e needle f"),
-            ],
+            documents: vec![Document::new(0, "short"), Document::new(1, "a b c d e needle f")],
         };
         let params = Params::from_pairs([("words", "3"), ("overlap", "0")]);
         let ranking = run::<Passages>(&params, request, next).unwrap();
-        let ids: Vec<_> = (ranking.results.iter())
-            .map(|r| (r.index, r.part, r.score))
-            .collect();
+        let ids: Vec<_> = (ranking.results.iter()).map(|r| (r.index, r.part, r.score)).collect();
         assert_eq!(ids, [(0, 0, 0.0), (1, 1, 1.0)]);
     }
 
@@ -241,10 +217,7 @@ mod tests {
 
     #[test]
     fn a_window_must_move_on() {
-        for pairs in [
-            [("words", "10"), ("overlap", "6")],
-            [("words", "0"), ("overlap", "0")],
-        ] {
+        for pairs in [[("words", "10"), ("overlap", "6")], [("words", "0"), ("overlap", "0")]] {
             let policy = Passages::new(&Params::from_pairs(pairs));
             assert!(matches!(policy, Err(Error::Internal(_))), "{pairs:?}");
         }

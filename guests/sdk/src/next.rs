@@ -19,9 +19,7 @@ pub struct Next {
 impl Next {
     /// For native tests: a function in place of the model.
     pub fn from_fn(rank: impl Fn(Request) -> Result<Ranking> + 'static) -> Self {
-        Next {
-            stand_in: Some(Rc::new(rank)),
-        }
+        Next { stand_in: Some(Rc::new(rank)) }
     }
 
     /// Asks the next stage. Its error, returned as it is, reaches the client as
@@ -77,10 +75,7 @@ impl fmt::Debug for Next {
 pub fn run<P: Policy>(params: &Params, request: Request, next: Next) -> Result<Ranking> {
     let policy = P::new(params)?;
     let mut rerank = pin!(policy.rerank(request, next));
-    match rerank
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
+    match rerank.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => panic!("the policy waits for something that a test cannot give"),
     }

@@ -20,9 +20,7 @@ impl Params {
     /// For tests: exactly these.
     pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
         let pairs = pairs.map(|(name, value)| (name.to_string(), value.to_string()));
-        Params {
-            given: Some(pairs.into()),
-        }
+        Params { given: Some(pairs.into()) }
     }
 
     /// A parameter as text, if the route or the manifest gives it.
@@ -66,9 +64,7 @@ mod tests {
         assert_eq!(params.get::<f64>("words"), Ok(Some(150.0)));
         assert_eq!(
             params.or("field", 1u32),
-            Err(Error::Internal(
-                "parameter `field` is `date`, which cannot be read as u32".into()
-            ))
+            Err(Error::Internal("parameter `field` is `date`, which cannot be read as u32".into()))
         );
     }
 }

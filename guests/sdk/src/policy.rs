@@ -35,9 +35,7 @@ pub trait Policy: Sized {
         async move {
             let mut request = self.shape(request)?;
             let query = &request.query;
-            request
-                .documents
-                .retain(|document| self.keep(query, document));
+            request.documents.retain(|document| self.keep(query, document));
             let mut sent: Vec<Metadata> = request.documents.iter().map(Metadata::from).collect();
             sent.sort_by_key(|document| (document.index, document.part));
             let mut ranking = next.rerank(request).await?;
@@ -115,32 +113,20 @@ mod tests {
             // The stage behind cuts documents into two parts.
             let parts = |d: &Document| [0, 1].map(|part| (d.index, part));
             let ids = request.documents.iter().flat_map(parts);
-            let results = ids.map(|(index, part)| Ranked {
-                index,
-                part,
-                score: 1.0,
-            });
+            let results = ids.map(|(index, part)| Ranked { index, part, score: 1.0 });
             let results = results.collect();
             let scale = Scale::Logit;
             Ok(Ranking { results, scale })
         });
-        let request = Request {
-            query: "Hello".into(),
-            documents: documents(),
-        };
+        let request = Request { query: "Hello".into(), documents: documents() };
         let ranking = run::<Example>(&Params::from_pairs([]), request, next).unwrap();
-        let scores: Vec<_> = (ranking.results.iter())
-            .map(|r| (r.index, r.part, r.score))
-            .collect();
+        let scores: Vec<_> = (ranking.results.iter()).map(|r| (r.index, r.part, r.score)).collect();
         assert_eq!(scores, [(4, 0, 1.5), (4, 1, 1.5), (3, 0, 3.0), (3, 1, 3.0)]);
     }
 
     #[test]
     fn errors_of_either_side_are_returned() {
-        let request = |query: &str| Request {
-            query: query.into(),
-            documents: documents(),
-        };
+        let request = |query: &str| Request { query: query.into(), documents: documents() };
         let late = || Next::from_fn(|_| Err(Error::DeadlineExceeded));
         let answer = |query| run::<Example>(&Params::from_pairs([]), request(query), late());
         assert_eq!(answer("q"), Err(Error::DeadlineExceeded));

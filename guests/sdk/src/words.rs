@@ -13,11 +13,7 @@ pub struct Metadata {
 
 impl From<&Document> for Metadata {
     fn from(document: &Document) -> Self {
-        Metadata {
-            index: document.index,
-            part: document.part,
-            fields: document.fields.clone(),
-        }
+        Metadata { index: document.index, part: document.part, fields: document.fields.clone() }
     }
 }
 
@@ -101,12 +97,7 @@ read_fields!(Metadata);
 impl Document {
     /// A document without fields; mostly for tests.
     pub fn new(index: u32, text: impl Into<String>) -> Self {
-        Document {
-            index,
-            part: 0,
-            text: text.into(),
-            fields: Vec::new(),
-        }
+        Document { index, part: 0, text: text.into(), fields: Vec::new() }
     }
 
     /// The document with one field more.
@@ -151,17 +142,8 @@ mod tests {
     #[test]
     fn the_best_part_speaks_for_its_document() {
         let ranked = |(index, part, score)| Ranked { index, part, score };
-        let results = [
-            (1, 0, 0.5),
-            (0, 0, -1.0),
-            (1, 2, 0.75),
-            (1, 1, 0.25),
-            (0, 1, -2.0),
-        ];
-        let mut ranking = Ranking {
-            results: results.map(ranked).into(),
-            scale: Scale::Logit,
-        };
+        let results = [(1, 0, 0.5), (0, 0, -1.0), (1, 2, 0.75), (1, 1, 0.25), (0, 1, -2.0)];
+        let mut ranking = Ranking { results: results.map(ranked).into(), scale: Scale::Logit };
         ranking.keep_best_parts();
         let expected = [(0, 0, -1.0), (1, 2, 0.75)];
         assert_eq!(ranking.results, expected.map(ranked));

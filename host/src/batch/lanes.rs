@@ -148,11 +148,7 @@ impl Lanes {
             if let Some((time, oldest)) = lane.place.take() {
                 self.order.remove(&(time, oldest, id));
             }
-            lane.place = lane
-                .tickets
-                .keys()
-                .next()
-                .map(|&oldest| (lane.time, oldest));
+            lane.place = lane.tickets.keys().next().map(|&oldest| (lane.time, oldest));
             if let Some((time, oldest)) = lane.place {
                 self.order.insert((time, oldest, id));
             }
@@ -172,18 +168,9 @@ impl Lanes {
         let heads = self.order.iter().filter_map(|&(time, _, lane)| {
             let mut younger = self.lanes[lane].tickets.range((from, Bound::Unbounded));
             let (&ticket, pairs) = younger.next()?;
-            Some(Head {
-                time,
-                ticket,
-                pairs,
-                place: 0,
-                lane: &self.lanes[lane],
-                younger,
-            })
+            Some(Head { time, ticket, pairs, place: 0, lane: &self.lanes[lane], younger })
         });
-        Walk {
-            heads: heads.collect(),
-        }
+        Walk { heads: heads.collect() }
     }
 }
 

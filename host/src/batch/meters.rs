@@ -34,14 +34,9 @@ pub struct ReplicaMeters {
 
 impl Meters {
     pub fn new(metrics: &Metrics, model: &str, replicas: usize) -> Self {
-        let label = metrics::Model {
-            model: model.into(),
-        };
+        let label = metrics::Model { model: model.into() };
         let replica = |replica| {
-            let label = metrics::Replica {
-                model: model.into(),
-                replica: replica as u32,
-            };
+            let label = metrics::Replica { model: model.into(), replica: replica as u32 };
             ReplicaMeters {
                 up: metrics.replica_up.get_or_create(&label).clone(),
                 busy: metrics.replica_busy.get_or_create(&label).clone(),

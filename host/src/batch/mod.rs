@@ -91,11 +91,7 @@ impl Batcher {
         let (publish, status) = watch::channel(Status::default());
         let worker = Worker::new(plan, replicas, settings, metrics, publish);
         tokio::spawn(worker.run(mailbox));
-        Batcher {
-            messages,
-            status,
-            calls: Arc::default(),
-        }
+        Batcher { messages, status, calls: Arc::default() }
     }
 
     /// Scores the pairs of a call. Dropping the future takes those that still
@@ -110,19 +106,9 @@ impl Batcher {
         }
         let key = self.calls.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        let message = Message::Call {
-            key,
-            call,
-            handed: Instant::now(),
-            reply,
-        };
-        self.messages
-            .send(message)
-            .map_err(|_| BatchError::Stopped)?;
-        let mut cancel = Cancel {
-            key: Some(key),
-            messages: &self.messages,
-        };
+        let message = Message::Call { key, call, handed: Instant::now(), reply };
+        self.messages.send(message).map_err(|_| BatchError::Stopped)?;
+        let mut cancel = Cancel { key: Some(key), messages: &self.messages };
         let answer = answer.await;
         cancel.key = None;
         answer.unwrap_or(Err(BatchError::Stopped))

@@ -91,11 +91,7 @@ struct Load {
 impl Load {
     fn with(self, tokens: u32) -> Load {
         let tokens = tokens as usize;
-        let shortest = if self.pairs == 0 {
-            tokens
-        } else {
-            self.shortest
-        };
+        let shortest = if self.pairs == 0 { tokens } else { self.shortest };
         Load {
             pairs: self.pairs + 1,
             tokens: self.tokens + tokens,
@@ -179,12 +175,7 @@ struct Ticket {
 
 impl Slot {
     fn new(ticket: TicketId, Waiting { pair, tokens }: Waiting, retry: bool) -> Slot {
-        Slot {
-            ticket,
-            pair,
-            tokens,
-            retry,
-        }
+        Slot { ticket, pair, tokens, retry }
     }
 }
 
@@ -208,10 +199,8 @@ impl Schedule {
     pub fn push(&mut self, entry: Entry, now: Instant) -> TicketId {
         let id = TicketId(self.pushed);
         self.pushed += 1;
-        let fresh: VecDeque<Waiting> = (0..)
-            .zip(entry.tokens)
-            .map(|(pair, tokens)| Waiting { pair, tokens })
-            .collect();
+        let fresh: VecDeque<Waiting> =
+            (0..).zip(entry.tokens).map(|(pair, tokens)| Waiting { pair, tokens }).collect();
         let mut lane = 0;
         if !fresh.is_empty() {
             self.queued.pairs += fresh.len();
@@ -246,10 +235,7 @@ impl Schedule {
         self.retrying.remove(&id);
         self.queued.pairs -= pairs.len();
         self.queued.tokens -= pairs.iter().map(|pair| pair.tokens as usize).sum::<usize>();
-        Some(Left {
-            ticket: id,
-            pairs: pairs.len(),
-        })
+        Some(Left { ticket: id, pairs: pairs.len() })
     }
 
     /// Ends the tickets whose deadline passed, also those whose pairs are all in
@@ -348,10 +334,7 @@ impl Schedule {
     }
 
     fn cut_retries(&mut self, id: TicketId, shape: &Shape) -> Vec<Slot> {
-        let ticket = self
-            .tickets
-            .get_mut(&id)
-            .expect("a retrying ticket has not ended");
+        let ticket = self.tickets.get_mut(&id).expect("a retrying ticket has not ended");
         let mut load = Load::default();
         for pair in &ticket.retries {
             let more = load.with(pair.tokens);
@@ -441,12 +424,7 @@ impl Schedule {
             places.clear();
             places.extend(picks.iter().map(|pick| pick.place));
             let taken = lanes.take(ticket.lane, id, &places);
-            slots.extend(
-                taken
-                    .pairs
-                    .into_iter()
-                    .map(|pair| Slot::new(id, pair, false)),
-            );
+            slots.extend(taken.pairs.into_iter().map(|pair| Slot::new(id, pair, false)));
             if taken.emptied {
                 self.waiting.remove(&id);
             }
@@ -507,12 +485,7 @@ impl<'a> InOrder<'a> {
             let next = self.schedule.overdue_after(self.passed);
             self.overdue = next.map(|id| (id, 0));
         }
-        Some(Pick {
-            rank: Rank::Overdue,
-            ticket: id,
-            place,
-            tokens: pairs[place].tokens,
-        })
+        Some(Pick { rank: Rank::Overdue, ticket: id, place, tokens: pairs[place].tokens })
     }
 }
 

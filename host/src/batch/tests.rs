@@ -42,10 +42,7 @@ fn truths(pairs: &[&[u32]]) -> Vec<f32> {
 
 async fn up(batcher: &Batcher, replicas: usize) {
     let up = |status: &Status| status.replicas.iter().filter(|state| state.is_up()).count();
-    batcher
-        .status_when(|status| up(status) == replicas)
-        .await
-        .unwrap();
+    batcher.status_when(|status| up(status) == replicas).await.unwrap();
 }
 
 async fn queued(batcher: &Batcher, pairs: usize) {
@@ -66,10 +63,7 @@ async fn begin<F: Future>(future: F) -> std::pin::Pin<Box<F>> {
 
 async fn staged(replicas: usize, settings: &BatchSettings) -> (Stage, Batcher, Arc<Metrics>) {
     // Two short pairs are one batch, however many replicas are idle.
-    let traits = EngineTraits {
-        batch_tokens_min: 100,
-        ..traits()
-    };
+    let traits = EngineTraits { batch_tokens_min: 100, ..traits() };
     let (stage, factory) = Stage::new(traits);
     let metrics = Metrics::new();
     let batcher = Batcher::start(plan(factory), replicas, settings, &metrics);
@@ -146,11 +140,8 @@ async fn batches_form_while_replicas_are_busy() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_replica_waits_as_long_as_it_was_told() {
     let clock = hold_clock();
-    let settings = BatchSettings {
-        batch_wait_ms: Duration::from_millis(5),
-        batch_pairs_max: 3,
-        ..settings()
-    };
+    let settings =
+        BatchSettings { batch_wait_ms: Duration::from_millis(5), batch_pairs_max: 3, ..settings() };
     let (mut stage, batcher, _) = staged(1, &settings).await;
     let lone = begin(batcher.score(call(&[&[1]]))).await;
     queued(&batcher, 1).await;
@@ -173,19 +164,10 @@ enum Wrong {
 }
 
 const WAYS: [(Wrong, &str); 4] = [
-    (
-        Wrong::Does(Act::Panic),
-        "the engine panicked: as the test wished",
-    ),
-    (
-        Wrong::Does(Act::Err),
-        "the device failed: as the test wished",
-    ),
+    (Wrong::Does(Act::Panic), "the engine panicked: as the test wished"),
+    (Wrong::Does(Act::Err), "the device failed: as the test wished"),
     (Wrong::Does(Act::NotANumber), "logit 1 of 2 is NaN"),
-    (
-        Wrong::Hangs,
-        "a batch took longer than batch_ms_max, 10000 ms",
-    ),
+    (Wrong::Hangs, "a batch took longer than batch_ms_max, 10000 ms"),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -216,10 +198,7 @@ async fn pairs_of_a_failed_replica_are_scored_elsewhere() {
         let begun = stage.next().await;
         let second = begin(batcher.score(call(&[&[4]]))).await;
         let begun = [begun, stage.next().await];
-        assert!(
-            begun.iter().all(|begun| begun.engine != failed),
-            "{wrong:?}"
-        );
+        assert!(begun.iter().all(|begun| begun.engine != failed), "{wrong:?}");
         drop(begun);
         assert_eq!(first.await.unwrap().logits, truths(&[&[3]]));
         assert_eq!(second.await.unwrap().logits, truths(&[&[4]]));
@@ -268,10 +247,7 @@ async fn a_poisonous_pair_takes_down_its_own_call_only() {
         let poison = batch.pairs.iter().any(|pair| pair.ids[0] == POISON);
         if poison { Act::Panic } else { Act::Score }
     };
-    let plan = Plan {
-        restart_ms: Duration::ZERO,
-        ..plan(scripted(traits(), Arc::new(poisoned)))
-    };
+    let plan = Plan { restart_ms: Duration::ZERO, ..plan(scripted(traits(), Arc::new(poisoned))) };
     let batcher = Batcher::start(plan, 1, &settings(), &Metrics::new());
     let calls = [1, 2, POISON, 4].map(|id| batcher.score(call(&[&[id], &[id]])));
     for (id, answer) in [1, 2, POISON, 4].into_iter().zip(join_all(calls).await) {
@@ -331,11 +307,7 @@ async fn a_call_that_is_dropped_leaves_the_queue() {
     queued(&batcher, 2).await;
     drop(dropped);
     queued(&batcher, 0).await;
-    assert!(
-        metrics
-            .render()
-            .contains("maitred_pairs_cancelled_total{model=\"fake\"} 2")
-    );
+    assert!(metrics.render().contains("maitred_pairs_cancelled_total{model=\"fake\"} 2"));
     // Also with its pairs in a batch.
     drop(busy);
     begun.go(Act::Score);
@@ -361,11 +333,7 @@ async fn calls_end_with_their_deadline() {
     advance(SECOND).await;
     assert_eq!(waiting.await, Err(BatchError::DeadlineExceeded));
     assert_eq!(batcher.status().queued.pairs, 1);
-    assert!(
-        metrics
-            .render()
-            .contains("maitred_pairs_expired_total{model=\"fake\"} 1")
-    );
+    assert!(metrics.render().contains("maitred_pairs_expired_total{model=\"fake\"} 1"));
     advance(SECOND).await;
     assert_eq!(flying.await, Err(BatchError::DeadlineExceeded));
     begun.go(Act::Score);
@@ -438,10 +406,8 @@ async fn no_answer_lands_on_another_call() {
         99 => Act::NotANumber,
         _ => Act::Score,
     };
-    let plan = Plan {
-        restart_ms: Duration::from_millis(1),
-        ..plan(scripted(traits(), Arc::new(script)))
-    };
+    let plan =
+        Plan { restart_ms: Duration::from_millis(1), ..plan(scripted(traits(), Arc::new(script))) };
     let batcher = Batcher::start(plan, 3, &settings(), &Metrics::new());
     let callers = (0..CALLERS).map(|caller| {
         let batcher = batcher.clone();
@@ -464,11 +430,7 @@ async fn no_answer_lands_on_another_call() {
             scored
         })
     });
-    let scored: usize = join_all(callers)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .sum();
+    let scored: usize = join_all(callers).await.into_iter().map(Result::unwrap).sum();
     println!("{scored} calls scored");
     assert!(scored > 800);
     batcher.stop().await;
@@ -489,13 +451,7 @@ async fn how_long_a_lone_call_waits() {
     }
     queue.sort_unstable();
     whole.sort_unstable();
-    println!(
-        "in the queue: median {:?}, 99 % {:?}",
-        queue[1000], queue[1980]
-    );
-    println!(
-        "there and back: median {:?}, 99 % {:?}",
-        whole[1000], whole[1980]
-    );
+    println!("in the queue: median {:?}, 99 % {:?}", queue[1000], queue[1980]);
+    println!("there and back: median {:?}, 99 % {:?}", whole[1000], whole[1980]);
     batcher.stop().await;
 }

@@ -161,12 +161,7 @@ impl Worker {
             Message::Call { reply, .. } if self.stopping => {
                 let _ = reply.send(Err(BatchError::Stopped));
             }
-            Message::Call {
-                key,
-                call,
-                handed,
-                reply,
-            } => {
+            Message::Call { key, call, handed, reply } => {
                 let entry = Entry {
                     route: call.route,
                     weight: call.weight,
@@ -260,10 +255,7 @@ impl Worker {
 
     /// What a replica with this engine wants of its next batch.
     fn shape(&self, traits: &EngineTraits) -> Shape {
-        let up = self
-            .replicas
-            .iter()
-            .filter(|replica| replica.state().is_up());
+        let up = self.replicas.iter().filter(|replica| replica.state().is_up());
         Shape {
             ragged: traits.ragged,
             tokens_min: traits.batch_tokens_min,
@@ -275,9 +267,7 @@ impl Worker {
 
     /// A batch was scored.
     fn land(&mut self, index: usize, slots: &[Slot], outcome: &Outcome) {
-        let ragged = self.replicas[index]
-            .idle()
-            .is_none_or(|traits| traits.ragged);
+        let ragged = self.replicas[index].idle().is_none_or(|traits| traits.ragged);
         self.meters.scored(index, ragged, slots, outcome.took);
         let tokens: u32 = slots.iter().map(|slot| slot.tokens).sum();
         let speed = f64::from(tokens) / outcome.took.as_secs_f64().max(1e-9);
@@ -339,10 +329,7 @@ impl Worker {
         let replicas = self.replicas.iter().filter_map(Replica::next_timer);
         let idle = self.replicas.iter().find_map(Replica::idle);
         let batch = idle.and_then(|traits| self.schedule.due(&self.shape(traits)));
-        replicas
-            .chain(batch)
-            .chain(self.schedule.next_deadline())
-            .min()
+        replicas.chain(batch).chain(self.schedule.next_deadline()).min()
     }
 
     fn next_restart(&self, now: Instant) -> Duration {

@@ -32,12 +32,10 @@ pub enum ListedKind {
 /// Models of the import folder and of the hub's cache, by name. One that is in
 /// both is listed twice; its id names the imported one.
 pub fn list(hub: &Hub) -> Vec<Listed> {
-    let imported = folders(&hub.imported)
-        .into_iter()
-        .filter_map(|(folder, dir)| {
-            let (owner, name) = folder.split_once("--")?;
-            Some((format!("{owner}/{name}"), ListedKind::Imported, dir))
-        });
+    let imported = folders(&hub.imported).into_iter().filter_map(|(folder, dir)| {
+        let (owner, name) = folder.split_once("--")?;
+        Some((format!("{owner}/{name}"), ListedKind::Imported, dir))
+    });
     let cached = folders(&hub.cache).into_iter().filter_map(|(folder, dir)| {
         let (owner, name) = folder.strip_prefix("models--")?.split_once("--")?;
         let commit = std::fs::read_to_string(dir.join("refs").join("main")).ok()?;
@@ -47,9 +45,7 @@ pub fn list(hub: &Hub) -> Vec<Listed> {
     let mut listed: Vec<Listed> = imported
         .chain(cached)
         .map(|(id, kind, dir)| Listed {
-            refused: Checkpoint::open(&id, &dir)
-                .err()
-                .map(|error| error.to_string()),
+            refused: Checkpoint::open(&id, &dir).err().map(|error| error.to_string()),
             id,
             kind,
             dir,
@@ -99,9 +95,7 @@ pub fn info(checkpoint: &Checkpoint) -> Result<Info, CheckpointError> {
     let mut bytes = 0;
     let mut types: BTreeMap<String, u64> = BTreeMap::new();
     for path in &checkpoint.weights {
-        bytes += std::fs::metadata(path)
-            .map_err(|error| CheckpointError::io(path, error))?
-            .len();
+        bytes += std::fs::metadata(path).map_err(|error| CheckpointError::io(path, error))?.len();
         for (name, tensor) in header(path)? {
             if !name.ends_with("_scale") && !name.ends_with("_zero_point") {
                 let count = tensor.shape.iter().copied().fold(1, u64::saturating_mul);

@@ -69,12 +69,8 @@ pub enum Activation {
 }
 
 impl Activation {
-    pub const ALL: [Activation; 4] = [
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Relu,
-        Activation::Silu,
-    ];
+    pub const ALL: [Activation; 4] =
+        [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu];
 
     const SUPPORTED: &str = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish";
 
@@ -180,11 +176,7 @@ fn unsupported(
     value: impl ToString,
     supported: &'static str,
 ) -> CheckpointError {
-    CheckpointError::Unsupported {
-        what,
-        value: value.to_string(),
-        supported,
-    }
+    CheckpointError::Unsupported { what, value: value.to_string(), supported }
 }
 
 impl ModelConfig {
@@ -203,9 +195,7 @@ impl ModelConfig {
         });
         let positions_usable = match family {
             Family::Bert => raw.max_position_embeddings,
-            Family::Roberta => raw
-                .max_position_embeddings
-                .saturating_sub(pad_id as usize + 1),
+            Family::Roberta => raw.max_position_embeddings.saturating_sub(pad_id as usize + 1),
         };
         let note = raw.maitred.and_then(|maitred| maitred.note);
         let score = raw
@@ -225,14 +215,11 @@ impl ModelConfig {
             norm_eps: raw.layer_norm_eps,
             activation: Activation::parse(&raw.hidden_act)?,
             length_max: tokenizer_limit(dir)?.min(positions_usable),
-            score: score.map_or(Ok(ScoreActivation::Sigmoid), |name| {
-                ScoreActivation::parse(&name)
-            })?,
+            score: score
+                .map_or(Ok(ScoreActivation::Sigmoid), |name| ScoreActivation::parse(&name))?,
             note,
         };
-        config
-            .check()
-            .map_err(|reason| CheckpointError::broken(&path, reason))?;
+        config.check().map_err(|reason| CheckpointError::broken(&path, reason))?;
         Ok(config)
     }
 
@@ -268,11 +255,7 @@ fn family(config: &Value) -> Result<Family, CheckpointError> {
     match config.get("model_type").and_then(Value::as_str) {
         Some("bert") => Ok(Family::Bert),
         Some("roberta" | "xlm-roberta") => Ok(Family::Roberta),
-        other => Err(unsupported(
-            "model_type",
-            other.unwrap_or("(none)"),
-            SUPPORTED,
-        )),
+        other => Err(unsupported("model_type", other.unwrap_or("(none)"), SUPPORTED)),
     }
 }
 
@@ -284,11 +267,7 @@ fn refuse_unsupported(raw: &Raw) -> Result<(), CheckpointError> {
         return Err(unsupported("position_embedding_type", kind, "absolute"));
     }
     if raw.is_decoder || raw.add_cross_attention {
-        let key = if raw.is_decoder {
-            "is_decoder"
-        } else {
-            "add_cross_attention"
-        };
+        let key = if raw.is_decoder { "is_decoder" } else { "add_cross_attention" };
         return Err(unsupported(key, true, "false (encoders)"));
     }
     if let Some(kind) = raw.architectures.first()
@@ -302,18 +281,9 @@ fn refuse_unsupported(raw: &Raw) -> Result<(), CheckpointError> {
         ));
     }
     // Without either key transformers makes two labels.
-    let labels = raw
-        .id2label
-        .as_ref()
-        .map(BTreeMap::len)
-        .or(raw.num_labels)
-        .unwrap_or(2);
+    let labels = raw.id2label.as_ref().map(BTreeMap::len).or(raw.num_labels).unwrap_or(2);
     if labels != 1 {
-        return Err(unsupported(
-            "number of labels",
-            labels,
-            "1 (the relevance logit)",
-        ));
+        return Err(unsupported("number of labels", labels, "1 (the relevance logit)"));
     }
     Ok(())
 }
@@ -332,7 +302,5 @@ fn tokenizer_limit(dir: &Path) -> Result<usize, CheckpointError> {
     }
     let tokenizer: Tokenizer = read_json(&path)?;
     // The cast saturates, as it should here.
-    Ok(tokenizer
-        .model_max_length
-        .map_or(usize::MAX, |length| length as usize))
+    Ok(tokenizer.model_max_length.map_or(usize::MAX, |length| length as usize))
 }

@@ -150,12 +150,7 @@ impl<'a> Download<'a> {
             what: "anything".to_owned(),
             reason: error.to_string(),
         })?;
-        Ok(Download {
-            hub,
-            name,
-            id: id.clone(),
-            repo: api.repo(hub.repo(id)),
-        })
+        Ok(Download { hub, name, id: id.clone(), repo: api.repo(hub.repo(id)) })
     }
 
     /// Fetches what is missing and returns the folder.
@@ -184,19 +179,12 @@ impl<'a> Download<'a> {
     /// The names of the model's files on the hub.
     async fn files(&self) -> Result<Vec<String>, CheckpointError> {
         match timeout(self.hub.connect_ms_max, self.repo.info()).await {
-            Ok(Ok(info)) => Ok(info
-                .siblings
-                .into_iter()
-                .map(|file| file.rfilename)
-                .collect()),
+            Ok(Ok(info)) => Ok(info.siblings.into_iter().map(|file| file.rfilename).collect()),
             Ok(Err(error)) => Err(self.failed("the list of files", &error)),
             Err(_) => Err(CheckpointError::Hub {
                 name: self.name.to_owned(),
                 what: "the list of files".to_owned(),
-                reason: format!(
-                    "no answer within {} ms",
-                    self.hub.connect_ms_max.as_millis()
-                ),
+                reason: format!("no answer within {} ms", self.hub.connect_ms_max.as_millis()),
             }),
         }
     }
@@ -241,11 +229,7 @@ impl<'a> Download<'a> {
             }
             source = cause.source();
         }
-        CheckpointError::Hub {
-            name: self.name.to_owned(),
-            what: what.to_owned(),
-            reason,
-        }
+        CheckpointError::Hub { name: self.name.to_owned(), what: what.to_owned(), reason }
     }
 }
 

@@ -94,11 +94,7 @@ pub fn import(
     };
     let file = Bytes::from(read_bounded(onnx, ONNX_BYTES_MAX)?);
     let source = Source {
-        name: onnx
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        name: onnx.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         sha256: Sha256::digest(&file)
             .iter()
             .fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
@@ -222,11 +218,9 @@ enum Refusal {
 impl Refusal {
     fn at(self, path: &Path) -> CheckpointError {
         match self {
-            Refusal::Unsupported(what, value) => CheckpointError::Unsupported {
-                what,
-                value,
-                supported: SUPPORTED,
-            },
+            Refusal::Unsupported(what, value) => {
+                CheckpointError::Unsupported { what, value, supported: SUPPORTED }
+            }
             Refusal::Broken(reason) => CheckpointError::broken(path, reason),
         }
     }
@@ -288,9 +282,7 @@ impl<'a> Reader<'a> {
             if node.op == "Constant"
                 && let (Some(output), Some(value)) = (
                     node.outputs.first(),
-                    node.attributes
-                        .iter()
-                        .find_map(|attribute| attribute.tensor.as_ref()),
+                    node.attributes.iter().find_map(|attribute| attribute.tensor.as_ref()),
                 )
             {
                 reader.constants.insert(output, value);
@@ -312,9 +304,7 @@ impl<'a> Reader<'a> {
     }
 
     fn is_matrix(&self, name: &str) -> bool {
-        self.constants
-            .get(name)
-            .is_some_and(|tensor| tensor.dims.len() == 2)
+        self.constants.get(name).is_some_and(|tensor| tensor.dims.len() == 2)
     }
 
     fn model(&self, layers: Option<usize>) -> Result<Model, Refusal> {
@@ -337,10 +327,7 @@ impl<'a> Reader<'a> {
         let linear = |name: String| linears.get(&name).ok_or_else(|| missing(name));
         let query = linear(format!("{first}.attention.self.query"))?;
         let wide = linear(format!("{first}.intermediate.dense"))?;
-        self.check_head(
-            linear("bert.pooler.dense".to_owned())?,
-            linear("classifier".to_owned())?,
-        )?;
+        self.check_head(linear("bert.pooler.dense".to_owned())?, linear("classifier".to_owned())?)?;
         let (_, hidden) = matrix(query.weight)?;
         let (_, intermediate) = matrix(wide.weight)?;
         let heads = self.heads(query, hidden)?;
@@ -362,23 +349,13 @@ impl<'a> Reader<'a> {
                 ("output.dense", hidden, intermediate),
             ] {
                 let name = name(part);
-                self.linear(
-                    &mut tensors,
-                    &name,
-                    linear(name.clone())?,
-                    [outputs, inputs],
-                )?;
+                self.linear(&mut tensors, &name, linear(name.clone())?, [outputs, inputs])?;
             }
             self.norm(&mut tensors, &name("attention.output.LayerNorm"), hidden)?;
             self.norm(&mut tensors, &name("output.LayerNorm"), hidden)?;
         }
         for (name, outputs) in [("bert.pooler.dense", hidden), ("classifier", 1)] {
-            self.linear(
-                &mut tensors,
-                name,
-                linear(name.to_owned())?,
-                [outputs, hidden],
-            )?;
+            self.linear(&mut tensors, name, linear(name.to_owned())?, [outputs, hidden])?;
         }
         Ok(Model {
             vocab,
@@ -429,12 +406,7 @@ impl<'a> Reader<'a> {
             let name = bias
                 .strip_suffix(".bias")
                 .ok_or_else(|| Refusal::Unsupported("bias name", bias.clone()))?;
-            let linear = Linear {
-                weight,
-                scale,
-                zero_point,
-                add,
-            };
+            let linear = Linear { weight, scale, zero_point, add };
             if linears.insert(name.to_owned(), linear).is_some() {
                 return Err(Refusal::Broken(format!("two products add `{bias}`")));
             }
@@ -447,10 +419,7 @@ impl<'a> Reader<'a> {
 
     /// The consumers of a node's first output.
     fn after(&self, node: &Node) -> impl Iterator<Item = &'a Node> {
-        let consumers = node
-            .outputs
-            .first()
-            .and_then(|output| self.consumers.get(output.as_str()));
+        let consumers = node.outputs.first().and_then(|output| self.consumers.get(output.as_str()));
         consumers.into_iter().flatten().copied()
     }
 
@@ -459,10 +428,7 @@ impl<'a> Reader<'a> {
         let mut consumers = self.after(node);
         match (consumers.next(), consumers.next()) {
             (Some(next), None) if next.op == op => Ok(next),
-            _ => Err(missing(format!(
-                "{op} alone after `{}` ({})",
-                node.name, node.op
-            ))),
+            _ => Err(missing(format!("{op} alone after `{}` ({})", node.name, node.op))),
         }
     }
 
@@ -501,10 +467,8 @@ impl<'a> Reader<'a> {
     }
 
     fn floats(&self, tensors: &mut Tensors, name: &str, length: usize) -> Result<(), Refusal> {
-        let tensor = self
-            .constants
-            .get(name)
-            .ok_or_else(|| missing(format!("initialiser `{name}`")))?;
+        let tensor =
+            self.constants.get(name).ok_or_else(|| missing(format!("initialiser `{name}`")))?;
         let values = floats(tensor)?;
         if tensor.dims.len() != 1 || values.len() != length {
             return Err(Refusal::Broken(format!(
@@ -541,11 +505,7 @@ impl<'a> Reader<'a> {
             Some(tensor) => zero_point(tensor, dtype)?,
             None => 0,
         };
-        let weight = Stored {
-            dtype,
-            shape: vec![outputs, inputs],
-            bytes: transposed,
-        };
+        let weight = Stored { dtype, shape: vec![outputs, inputs], bytes: transposed };
         tensors.quantised(&format!("{name}.weight"), weight, linear.scale, zero_point);
         self.floats(tensors, &format!("{name}.bias"), outputs)
     }
@@ -574,10 +534,9 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| missing("Reshape of the query"))?;
         let shape = reshape.inputs.get(1).map_or("", String::as_str);
         let size = match self.producers.get(shape) {
-            Some(concat) if concat.op == "Concat" => concat
-                .inputs
-                .last()
-                .and_then(|last| self.constants.get(last.as_str())),
+            Some(concat) if concat.op == "Concat" => {
+                concat.inputs.last().and_then(|last| self.constants.get(last.as_str()))
+            }
             _ => self.constants.get(shape),
         };
         let size = size
@@ -596,17 +555,11 @@ impl<'a> Reader<'a> {
                 let producer = self.producers.get(input.as_str());
                 producer.is_some_and(|producer| producer.op == "ReduceMean")
             });
-            let constant = node
-                .inputs
-                .iter()
-                .find_map(|input| self.constants.get(input.as_str()));
+            let constant = node.inputs.iter().find_map(|input| self.constants.get(input.as_str()));
             if let (true, Some(constant)) = (variance, constant) {
                 let eps = scalar(constant)?;
                 if found.is_some_and(|other| other != eps) {
-                    return Err(Refusal::Unsupported(
-                        "second layer norm eps",
-                        eps.to_string(),
-                    ));
+                    return Err(Refusal::Unsupported("second layer norm eps", eps.to_string()));
                 }
                 found = Some(eps);
             }
@@ -671,33 +624,21 @@ impl Tensors {
         }
         let (dtype, bytes) = quantised(embedding.table)?;
         let zero_point = zero_point(embedding.zero_point, dtype)?;
-        let table = Stored {
-            dtype,
-            shape: vec![rows, columns],
-            bytes,
-        };
+        let table = Stored { dtype, shape: vec![rows, columns], bytes };
         self.quantised(&embedding.name, table, embedding.scale, zero_point);
         Ok((rows, columns))
     }
 
     fn quantised(&mut self, name: &str, tensor: Stored, scale: f32, zero_point: u8) {
         if zero_point != 0 {
-            let zero_point = Stored {
-                dtype: tensor.dtype,
-                shape: vec![],
-                bytes: vec![zero_point],
-            };
+            let zero_point = Stored { dtype: tensor.dtype, shape: vec![], bytes: vec![zero_point] };
             self.stored.insert(format!("{name}_zero_point"), zero_point);
         }
         self.parameters += tensor.bytes.len() as u64;
         self.stored.insert(name.to_owned(), tensor);
         self.stored.insert(
             format!("{name}_scale"),
-            Stored {
-                dtype: Dtype::F32,
-                shape: vec![],
-                bytes: scale.to_le_bytes().to_vec(),
-            },
+            Stored { dtype: Dtype::F32, shape: vec![], bytes: scale.to_le_bytes().to_vec() },
         );
     }
 
@@ -708,10 +649,7 @@ impl Tensors {
             Stored {
                 dtype: Dtype::F32,
                 shape: shape.to_vec(),
-                bytes: values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect(),
+                bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             },
         );
     }
@@ -722,14 +660,9 @@ fn elements(tensor: &onnx::Tensor) -> Result<usize, Refusal> {
     tensor
         .dims
         .iter()
-        .try_fold(1usize, |product, dim| {
-            product.checked_mul(usize::try_from(*dim).ok()?)
-        })
+        .try_fold(1usize, |product, dim| product.checked_mul(usize::try_from(*dim).ok()?))
         .ok_or_else(|| {
-            Refusal::Broken(format!(
-                "initialiser `{}` has shape {:?}",
-                tensor.name, tensor.dims
-            ))
+            Refusal::Broken(format!("initialiser `{}` has shape {:?}", tensor.name, tensor.dims))
         })
 }
 
@@ -761,10 +694,7 @@ fn floats(tensor: &onnx::Tensor) -> Result<Vec<f32>, Refusal> {
             let (chunks, []) = tensor.raw.as_chunks() else {
                 return Err(wrong_length(tensor));
             };
-            chunks
-                .iter()
-                .map(|bytes| f32::from_le_bytes(*bytes))
-                .collect()
+            chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
         }
         _ => return Err(wrong_length(tensor)),
     };
@@ -779,10 +709,7 @@ fn scalar(tensor: &onnx::Tensor) -> Result<f32, Refusal> {
     match floats(tensor)?[..] {
         [value] if value.is_finite() && value > 0.0 => Ok(value),
         [value] => Err(Refusal::Broken(format!("`{}` is {value}", tensor.name))),
-        _ => Err(Refusal::Unsupported(
-            "quantisation per channel of",
-            tensor.name.clone(),
-        )),
+        _ => Err(Refusal::Unsupported("quantisation per channel of", tensor.name.clone())),
     }
 }
 
@@ -839,17 +766,12 @@ impl Target {
         let temporary = out.with_file_name(format!(".{name}.{}", std::process::id()));
         std::fs::create_dir_all(&temporary)
             .map_err(|error| CheckpointError::io(&temporary, error))?;
-        Ok(Target {
-            out: out.to_owned(),
-            temporary,
-        })
+        Ok(Target { out: out.to_owned(), temporary })
     }
 
     /// Puts the folder in place; true if the same was there.
     fn finish(self) -> Result<bool, CheckpointError> {
-        let differs = || CheckpointError::Exists {
-            path: self.out.clone(),
-        };
+        let differs = || CheckpointError::Exists { path: self.out.clone() };
         let io = |error| CheckpointError::io(&self.out, error);
         if self.out.exists() {
             let same = contents(&self.out).map_err(io)? == contents(&self.temporary).map_err(io)?;

@@ -30,9 +30,7 @@ impl ModelId {
                 && part.len() <= 96
                 && !part.starts_with(['.', '-'])
                 && !part.contains("..")
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         }
         let (id, revision) = match source.split_once('@') {
             Some((id, revision)) => (id, Some(revision)),
@@ -75,6 +73,17 @@ pub async fn locate(source: &str, hub: &Hub) -> Result<Checkpoint, CheckpointErr
         return Checkpoint::open(source, &folder);
     }
     hub.checkpoint(source, &id).await
+}
+
+/// Where an imported model of that name is kept, whether it is there or not.
+pub fn imported_folder(name: &str, hub: &Hub) -> Result<PathBuf, CheckpointError> {
+    match ModelId::parse(name) {
+        Some(id) if id.revision.is_none() => Ok(hub.imported.join(id.folder())),
+        _ => Err(CheckpointError::NotFound {
+            name: name.to_owned(),
+            reason: "a name for an import has the form owner/name".to_owned(),
+        }),
+    }
 }
 
 fn imported(id: &ModelId, hub: &Hub) -> Option<PathBuf> {

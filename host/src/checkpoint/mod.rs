@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 pub use config::ModelConfig;
 pub use hub::Hub;
-pub use locate::locate;
+pub use locate::{imported_folder, locate};
 
 /// Bytes of any of a checkpoint's JSON files. A tokenizer of 250,000 pieces is
 /// 17 MB.
@@ -80,59 +80,33 @@ pub enum CheckpointError {
     #[error("{}: {reason}", path.display())]
     Broken { path: PathBuf, reason: String },
     #[error("{}: {what} is {value}, over the limit of {limit}", path.display())]
-    TooLarge {
-        path: PathBuf,
-        what: &'static str,
-        value: u64,
-        limit: u64,
-    },
+    TooLarge { path: PathBuf, what: &'static str, value: u64, limit: u64 },
     /// The checkpoint is sound, but not a model this server runs.
     #[error("{what} `{value}` is not supported; supported: {supported}")]
-    Unsupported {
-        what: &'static str,
-        value: String,
-        supported: &'static str,
-    },
+    Unsupported { what: &'static str, value: String, supported: &'static str },
     /// The network is switched off and a file is not in the cache.
     #[error(
         "model `{name}` is not complete on this machine ({missing}) and the hub is off limits ({setting})"
     )]
-    Offline {
-        name: String,
-        missing: String,
-        setting: &'static str,
-    },
+    Offline { name: String, missing: String, setting: &'static str },
     /// The hub is at fault, or the way to it.
     #[error("failed to fetch {what} of model `{name}` from the hub: {reason}")]
-    Hub {
-        name: String,
-        what: String,
-        reason: String,
-    },
+    Hub { name: String, what: String, reason: String },
     /// The target of an import holds something else.
     #[error("{} exists and differs from what would be written; remove it or choose another folder", path.display())]
     Exists { path: PathBuf },
     /// This machine is at fault.
     #[error("{}: {error}", path.display())]
-    Io {
-        path: PathBuf,
-        error: std::io::Error,
-    },
+    Io { path: PathBuf, error: std::io::Error },
 }
 
 impl CheckpointError {
     fn io(path: &Path, error: std::io::Error) -> Self {
-        CheckpointError::Io {
-            path: path.to_owned(),
-            error,
-        }
+        CheckpointError::Io { path: path.to_owned(), error }
     }
 
     fn broken(path: &Path, reason: impl ToString) -> Self {
-        CheckpointError::Broken {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        CheckpointError::Broken { path: path.to_owned(), reason: reason.to_string() }
     }
 }
 
@@ -150,17 +124,11 @@ fn required(dir: &Path, file: &str) -> Result<PathBuf, CheckpointError> {
         WEIGHTS if has_onnx(dir) => " (it has an ONNX file: `maitred model import` makes one)",
         _ => "",
     };
-    Err(CheckpointError::Missing {
-        dir: dir.to_owned(),
-        file: file.to_owned(),
-        hint,
-    })
+    Err(CheckpointError::Missing { dir: dir.to_owned(), file: file.to_owned(), hint })
 }
 
 fn has_onnx(dir: &Path) -> bool {
-    ["model.onnx", "onnx/model.onnx"]
-        .iter()
-        .any(|file| dir.join(file).is_file())
+    ["model.onnx", "onnx/model.onnx"].iter().any(|file| dir.join(file).is_file())
 }
 
 /// A JSON file of bounded size.
@@ -170,9 +138,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, CheckpointErr
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
-    let length = std::fs::metadata(path)
-        .map_err(|error| CheckpointError::io(path, error))?
-        .len();
+    let length = std::fs::metadata(path).map_err(|error| CheckpointError::io(path, error))?.len();
     if length > limit {
         return Err(CheckpointError::TooLarge {
             path: path.to_owned(),
@@ -187,10 +153,7 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
 /// The one weights file, or the shards that the index names.
 fn weights(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     if dir.join(WEIGHTS_INDEX).is_file() && !dir.join(WEIGHTS).is_file() {
-        shards(dir)?
-            .iter()
-            .map(|shard| required(dir, shard))
-            .collect()
+        shards(dir)?.iter().map(|shard| required(dir, shard)).collect()
     } else {
         Ok(vec![required(dir, WEIGHTS)?])
     }
@@ -206,10 +169,7 @@ fn shards(dir: &Path) -> Result<BTreeSet<String>, CheckpointError> {
     let index: Index = read_json(&path)?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
     // The names come from a download: they must stay inside the folder.
-    match shards
-        .iter()
-        .find(|name| name.contains(['/', '\\']) || !name.ends_with(".safetensors"))
-    {
+    match shards.iter().find(|name| name.contains(['/', '\\']) || !name.ends_with(".safetensors")) {
         Some(name) => Err(CheckpointError::broken(
             &path,
             format!("shard `{name}` is not a safetensors file of this folder"),

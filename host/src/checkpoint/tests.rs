@@ -68,29 +68,17 @@ fn changed(changes: &Value) -> tempfile::TempDir {
 #[test]
 fn what_would_change_the_scores_is_refused_by_name() {
     for (changes, expected) in [
-        (
-            json!({"model_type": "deberta-v2"}),
-            "model_type `deberta-v2`",
-        ),
+        (json!({"model_type": "deberta-v2"}), "model_type `deberta-v2`"),
         (json!({"model_type": null}), "model_type `(none)`"),
         (json!({"num_hidden_layers": null}), "num_hidden_layers"),
         (json!({"is_decoder": true}), "is_decoder `true`"),
-        (
-            json!({"add_cross_attention": true}),
-            "add_cross_attention `true`",
-        ),
+        (json!({"add_cross_attention": true}), "add_cross_attention `true`"),
         (
             json!({"position_embedding_type": "relative_key"}),
             "position_embedding_type `relative_key`",
         ),
-        (
-            json!({"architectures": ["BertForMaskedLM"]}),
-            "architecture `BertForMaskedLM`",
-        ),
-        (
-            json!({"id2label": {"0": "NO", "1": "YES"}}),
-            "number of labels `2`",
-        ),
+        (json!({"architectures": ["BertForMaskedLM"]}), "architecture `BertForMaskedLM`"),
+        (json!({"id2label": {"0": "NO", "1": "YES"}}), "number of labels `2`"),
         (json!({"id2label": null}), "number of labels `2`"),
         (json!({"hidden_act": "mish"}), "hidden_act `mish`"),
         (
@@ -98,15 +86,9 @@ fn what_would_change_the_scores_is_refused_by_name() {
             "activation_fn `torch.nn.Tanh`",
         ),
         (json!({"num_attention_heads": 5}), "not a multiple of"),
-        (
-            json!({"num_attention_heads": 0}),
-            "num_attention_heads is 0",
-        ),
+        (json!({"num_attention_heads": 0}), "num_attention_heads is 0"),
         (json!({"layer_norm_eps": 0.0}), "layer_norm_eps is 0"),
-        (
-            json!({"max_position_embeddings": 0}),
-            "usable positions is 0",
-        ),
+        (json!({"max_position_embeddings": 0}), "usable positions is 0"),
         (json!({"hidden_size": -1}), "invalid value"),
     ] {
         let dir = changed(&changes);
@@ -124,10 +106,7 @@ fn refused_fixtures_name_what_is_wrong() {
         ("two-labels", "`2`"),
     ] {
         let error = Checkpoint::open(name, &fixture("refused").join(name)).unwrap_err();
-        assert!(
-            matches!(error, CheckpointError::Unsupported { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, CheckpointError::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.to_string().contains("supported: "), "{error}");
     }
@@ -145,18 +124,10 @@ fn harmless_variations_are_accepted() {
                 "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}),
             |c| c.score == ScoreActivation::Identity,
         ),
-        (json!({"sentence_transformers": null}), |c| {
-            c.score == ScoreActivation::Sigmoid
-        }),
-        (json!({"position_embedding_type": "absolute"}), |c| {
-            c.length_max == 128
-        }),
-        (json!({"maitred": {"note": "cut"}}), |c| {
-            c.note.as_deref() == Some("cut")
-        }),
-        (json!({"model_type": "roberta", "pad_token_id": 1}), |c| {
-            c.length_max == 126
-        }),
+        (json!({"sentence_transformers": null}), |c| c.score == ScoreActivation::Sigmoid),
+        (json!({"position_embedding_type": "absolute"}), |c| c.length_max == 128),
+        (json!({"maitred": {"note": "cut"}}), |c| c.note.as_deref() == Some("cut")),
+        (json!({"model_type": "roberta", "pad_token_id": 1}), |c| c.length_max == 126),
     ] {
         let dir = changed(&changes);
         let config = ModelConfig::read(dir.path()).unwrap();
@@ -167,12 +138,7 @@ fn harmless_variations_are_accepted() {
 #[test]
 fn what_is_missing_or_broken_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || {
-        Checkpoint::open("m", dir.path())
-            .map(|_| ())
-            .unwrap_err()
-            .to_string()
-    };
+    let open = || Checkpoint::open("m", dir.path()).map(|_| ()).unwrap_err().to_string();
     let copy = |file: &str| {
         std::fs::copy(fixture("tiny-bert").join(file), dir.path().join(file)).unwrap();
     };
@@ -186,10 +152,7 @@ fn what_is_missing_or_broken_is_named() {
     assert!(open().contains("has no model.safetensors"), "{}", open());
     write("pytorch_model.bin", "");
     assert!(open().contains("can run code"), "{}", open());
-    write(
-        WEIGHTS_INDEX,
-        r#"{"weight_map": {"a": "../x.safetensors"}}"#,
-    );
+    write(WEIGHTS_INDEX, r#"{"weight_map": {"a": "../x.safetensors"}}"#);
     assert!(open().contains("`../x.safetensors`"), "{}", open());
     write(WEIGHTS_INDEX, r#"{"weight_map": {}}"#);
     assert!(open().contains("no shards"), "{}", open());

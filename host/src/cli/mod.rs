@@ -1,1 +1,63 @@
+//! The command line. A command reads its arguments, calls the rooms that do the
+//! work, and prints; it knows how nothing works.
 
+mod documents;
+mod log;
+mod model;
+mod policy;
+mod rerank;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "maitred", version, about = "A rerank server that can be programmed.")]
+struct Arguments {
+    #[command(flatten)]
+    log: log::LogArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve rerank requests over HTTP.
+    Serve(serve::ServeArguments),
+    /// Rank documents here and now, without a server.
+    Rerank(rerank::RerankArguments),
+    /// Look at policies.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Fetch, import and look at models.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+}
+
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start(&arguments.log);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("failed to start")),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Rerank(arguments) => rerank::run(arguments).await,
+            Command::Policy(command) => policy::run(command).await,
+            Command::Model(command) => model::run(command).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("maitred: {error:#}");
+    ExitCode::FAILURE
+}

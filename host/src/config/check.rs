@@ -27,9 +27,7 @@ pub struct Faults(pub Vec<String>);
 impl Display for Faults {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the configuration is not usable:")?;
-        self.0
-            .iter()
-            .try_for_each(|fault| write!(f, "\n  - {fault}"))
+        self.0.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
     }
 }
 
@@ -54,10 +52,7 @@ pub fn check(raw: &mut Raw) -> Result<Settings, Faults> {
         .routes
         .iter_mut()
         .map(|(name, route)| {
-            (
-                Arc::from(name.as_str()),
-                check.route(name, route, &models, &policies),
-            )
+            (Arc::from(name.as_str()), check.route(name, route, &models, &policies))
         })
         .collect();
     let settings = Settings {
@@ -68,11 +63,7 @@ pub fn check(raw: &mut Raw) -> Result<Settings, Faults> {
         policies,
         routes,
     };
-    if check.faults.is_empty() {
-        Ok(settings)
-    } else {
-        Err(Faults(check.faults))
-    }
+    if check.faults.is_empty() { Ok(settings) } else { Err(Faults(check.faults)) }
 }
 
 /// One model and one route are there even if nobody wrote them.
@@ -85,10 +76,7 @@ fn fill(raw: &mut Raw) {
     }
     if raw.default_route.is_none() {
         let only = raw.routes.keys().next().filter(|_| raw.routes.len() == 1);
-        let named = raw
-            .routes
-            .contains_key(DEFAULT_ROUTE)
-            .then(|| DEFAULT_ROUTE.to_owned());
+        let named = raw.routes.contains_key(DEFAULT_ROUTE).then(|| DEFAULT_ROUTE.to_owned());
         raw.default_route = named.or(only.cloned());
     }
 }
@@ -112,9 +100,7 @@ impl Check {
     ) -> N {
         if !allowed.contains(&value) {
             let (least, most) = (allowed.start(), allowed.end());
-            self.fault(format!(
-                "`{key}` is {value}; it must be {least} to {most} {unit}"
-            ));
+            self.fault(format!("`{key}` is {value}; it must be {least} to {most} {unit}"));
         }
         value
     }
@@ -128,14 +114,8 @@ impl Check {
         if let Some((_, meaning)) = known.iter().find(|(word, _)| *word == value) {
             return *meaning;
         }
-        let words: Vec<_> = known
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        self.fault(format!(
-            "`{key}` is \"{value}\"; it must be one of {}",
-            words.join(", ")
-        ));
+        let words: Vec<_> = known.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        self.fault(format!("`{key}` is \"{value}\"; it must be one of {}", words.join(", ")));
         known[0].1
     }
 
@@ -221,10 +201,7 @@ impl Check {
         let key = |field: &str| format!("models.{name}.{field}");
         self.name("models", name);
         if raw.source.is_empty() {
-            self.fault(format!(
-                "`{}` is empty; it must be a folder or a hub id",
-                key("source")
-            ));
+            self.fault(format!("`{}` is empty; it must be a folder or a hub id", key("source")));
         }
         let device = self.one_of(
             &key("device"),
@@ -253,10 +230,7 @@ impl Check {
             engine: self.one_of(
                 &key("engine"),
                 &raw.engine,
-                &[
-                    ("candle", EngineKind::Candle),
-                    ("candle-stock", EngineKind::CandleStock),
-                ],
+                &[("candle", EngineKind::Candle), ("candle-stock", EngineKind::CandleStock)],
             ),
             device,
             precision: self.one_of(
@@ -298,12 +272,7 @@ impl Check {
                     "tokens",
                 ),
                 batch_tokens_max: batch.batch_tokens_max.map(|tokens| {
-                    self.within(
-                        &key("batch.batch_tokens_max"),
-                        tokens,
-                        1..=10_000_000,
-                        "tokens",
-                    )
+                    self.within(&key("batch.batch_tokens_max"), tokens, 1..=10_000_000, "tokens")
                 }),
                 batch_pairs_max: self.within(
                     &key("batch.batch_pairs_max"),
@@ -335,11 +304,7 @@ impl Check {
         PolicySettings {
             component: raw.component.clone(),
             required: raw.required,
-            grants: raw
-                .grants
-                .iter()
-                .map(|grant| self.one_of(&key, grant, &known))
-                .collect(),
+            grants: raw.grants.iter().map(|grant| self.one_of(&key, grant, &known)).collect(),
             limits: self.limits(name, &raw.limits),
         }
     }
@@ -374,10 +339,7 @@ impl Check {
             raw.model = models.keys().next().map(|only| only.to_string());
         }
         let model = raw.model.clone().unwrap_or_else(|| {
-            self.fault(format!(
-                "`{}` is not set, and there are several models",
-                key("model")
-            ));
+            self.fault(format!("`{}` is not set, and there are several models", key("model")));
             String::new()
         });
         RouteSettings {
@@ -419,10 +381,7 @@ impl Check {
                 params.insert(name.clone(), self.param(key, name, value));
             }
         }
-        LinkSettings {
-            policy: self.known(key, raw.policy(), "policy", policies),
-            params,
-        }
+        LinkSettings { policy: self.known(key, raw.policy(), "policy", policies), params }
     }
 
     /// Guests read parameters as text.
@@ -456,9 +415,7 @@ impl Check {
                 None if there.is_empty() => format!("; no {what} is configured"),
                 None => String::new(),
             };
-            self.fault(format!(
-                "`{key}` names \"{name}\", but there is no such {what}{hint}"
-            ));
+            self.fault(format!("`{key}` names \"{name}\", but there is no such {what}{hint}"));
         }
         Arc::from(name)
     }
@@ -492,34 +449,19 @@ mod tests {
         let settings = settings("").unwrap();
         assert_eq!(&*settings.default_route, "default");
         let route = &settings.routes["default"];
-        assert_eq!(
-            settings.models[&route.model].source,
-            super::super::raw::DEFAULT_MODEL
-        );
-        assert_eq!(
-            route.amplification_max, 1,
-            "nothing amplifies without a policy"
-        );
-        assert_eq!(
-            settings.models[&route.model].batch.batch_wait_ms,
-            Duration::ZERO
-        );
+        assert_eq!(settings.models[&route.model].source, super::super::raw::DEFAULT_MODEL);
+        assert_eq!(route.amplification_max, 1, "nothing amplifies without a policy");
+        assert_eq!(settings.models[&route.model].batch.batch_wait_ms, Duration::ZERO);
     }
 
     #[test]
     fn faults_name_the_key_the_value_and_what_is_allowed() {
         let check = |text: &str, expected: &str| {
             let fault = settings(text).unwrap_err();
-            assert!(
-                fault.contains(expected),
-                "{text}\ngave: {fault}\nnot: {expected}"
-            );
+            assert!(fault.contains(expected), "{text}\ngave: {fault}\nnot: {expected}");
         };
         check("lisen = 1", "line 1: unknown key `lisen`");
-        check(
-            "[server]\nlisten_ops = 'x'",
-            "unknown key `listen_ops`; did you mean `listen`?",
-        );
+        check("[server]\nlisten_ops = 'x'", "unknown key `listen_ops`; did you mean `listen`?");
         check(
             "[server]\nbody_bytes_max = 4096\nbodies_bytes_max = 4095",
             "`server.bodies_bytes_max` is 4095; it must be 4096 to 1099511627776 bytes (the least is one body, `server.body_bytes_max`)",
@@ -542,10 +484,7 @@ mod tests {
             "`models.a.replicas` is 0; it must be 1 to 1024 replicas",
         );
         check("[models.'a b']", "has the name \"a b\"");
-        check(
-            "[models.a.batch]\nbatch_wait = 5",
-            "did you mean `batch_wait_ms`?",
-        );
+        check("[models.a.batch]\nbatch_wait = 5", "did you mean `batch_wait_ms`?");
         check(
             "[models.a]\n[models.b]\n[routes.r]",
             "`routes.r.model` is not set, and there are several models",
@@ -558,20 +497,14 @@ mod tests {
             "[routes.r]\npolicies = ['x']",
             "`routes.r.policies` names \"x\", but there is no such policy; no policy is configured",
         );
-        check(
-            "[routes.a]\n[routes.b]",
-            "`default_route` is not set, and there are several routes",
-        );
+        check("[routes.a]\n[routes.b]", "`default_route` is not set, and there are several routes");
         check("default_route = 'x'", "`default_route` names \"x\"");
         check("[policies.p]", "missing field `component`");
         check(
             "[policies.p]\ncomponent = 'p.wasm'\ngrants = ['files']",
             "`policies.p.grants` is \"files\"; it must be one of \"clock\", \"random\"",
         );
-        check(
-            "[routes.r]\non_failure = 'open'",
-            "one of \"fail\", \"bypass\"",
-        );
+        check("[routes.r]\non_failure = 'open'", "one of \"fail\", \"bypass\"");
         check(
             "[policies.p]\ncomponent = 'p.wasm'\n[routes.r]\npolicies = [{ policy = 'p', params = { a = [1] } }]",
             "the parameter `a` is of type array",

@@ -62,7 +62,8 @@ pub struct ServerSettings {
 /// What all guests share.
 #[derive(Debug, Clone)]
 pub struct SandboxSettings {
-    /// Guest instances alive at once over all policies; one more is refused.
+    /// Guest instances alive at once over all policies; one more is refused. A
+    /// request holds one for each policy of its chain while the model works.
     pub instances_max: u32,
     /// Length of an epoch: how often a running guest is looked at.
     pub tick_ms: Duration,
@@ -91,7 +92,7 @@ pub struct ModelSettings {
     /// Time that one batch may take before its replica counts as hung.
     pub batch_ms_max: Duration,
     /// Pause before the first restart of a failed replica; it doubles with
-    /// every further failure, up to 60 times.
+    /// every further failure, up to 64 times.
     pub restart_ms: Duration,
 }
 

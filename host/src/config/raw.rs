@@ -73,12 +73,7 @@ pub struct RawSandbox {
 
 impl Default for RawSandbox {
     fn default() -> Self {
-        RawSandbox {
-            instances_max: 64,
-            tick_ms: 5,
-            cache: true,
-            cache_dir: None,
-        }
+        RawSandbox { instances_max: 256, tick_ms: 5, cache: true, cache_dir: None }
     }
 }
 
@@ -161,12 +156,7 @@ pub struct RawPolicy {
 
 impl RawPolicy {
     pub fn at(component: PathBuf) -> Self {
-        RawPolicy {
-            component,
-            required: None,
-            grants: Vec::new(),
-            limits: RawLimits::default(),
-        }
+        RawPolicy { component, required: None, grants: Vec::new(), limits: RawLimits::default() }
     }
 }
 
@@ -265,9 +255,7 @@ impl Raw {
 
     pub fn parse(text: &str) -> Result<Raw, String> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
-            let line = error
-                .span()
-                .map(|span| text[..span.start].matches('\n').count() + 1);
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
             format!("{place}{}", with_nearest(error.message()))
         })

@@ -80,11 +80,7 @@ impl Batch {
 
     /// Tokens of the longest pair.
     pub fn longest(&self) -> usize {
-        self.pairs
-            .iter()
-            .map(|pair| pair.tokens())
-            .max()
-            .unwrap_or(0)
+        self.pairs.iter().map(|pair| pair.tokens()).max().unwrap_or(0)
     }
 
     /// Tokens that an engine without raggedness computes.

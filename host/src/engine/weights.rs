@@ -31,10 +31,7 @@ struct File {
 
 impl Weights {
     pub fn read(paths: &[PathBuf]) -> Result<Self, EngineError> {
-        let mut weights = Weights {
-            files: Vec::new(),
-            index: HashMap::new(),
-        };
+        let mut weights = Weights { files: Vec::new(), index: HashMap::new() };
         let mut total = 0;
         for path in paths {
             let failed = |error: &dyn std::fmt::Display| {
@@ -54,10 +51,7 @@ impl Weights {
             for (name, info) in metadata.tensors() {
                 weights.index.insert(name, (file, info.clone()));
             }
-            weights.files.push(File {
-                bytes,
-                data: size_of::<u64>() + header,
-            });
+            weights.files.push(File { bytes, data: size_of::<u64>() + header });
         }
         Ok(weights)
     }
@@ -66,9 +60,8 @@ impl Weights {
     /// row-major order. A quantised tensor `X` is stored beside `X_scale` and
     /// maybe `X_zero_point`; its value is (q - zero point) * scale.
     pub fn get(&self, names: &[String], shape: &[usize]) -> Result<Vec<f32>, EngineError> {
-        let Some((name, (file, info))) = names
-            .iter()
-            .find_map(|name| self.index.get(name).map(|found| (name, found)))
+        let Some((name, (file, info))) =
+            names.iter().find_map(|name| self.index.get(name).map(|found| (name, found)))
         else {
             return Err(EngineError::Files(format!(
                 "tensor `{}` of shape {shape:?} is missing",
@@ -101,13 +94,8 @@ impl Weights {
                 "tensor `{name}` is quantised, but `{name}_scale` is missing"
             )));
         };
-        let zero = self
-            .scalar(&format!("{name}_zero_point"))?
-            .unwrap_or_default() as i32;
-        Ok(quantised
-            .into_iter()
-            .map(|q| (q - zero) as f32 * scale)
-            .collect())
+        let zero = self.scalar(&format!("{name}_zero_point"))?.unwrap_or_default() as i32;
+        Ok(quantised.into_iter().map(|q| (q - zero) as f32 * scale).collect())
     }
 
     /// A tensor of one element, as f32 (a zero point fits).
@@ -138,12 +126,7 @@ impl Weights {
 }
 
 fn each<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|chunk| value(*chunk))
-        .collect()
+    bytes.as_chunks().0.iter().map(|chunk| value(*chunk)).collect()
 }
 
 #[cfg(test)]
@@ -156,10 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.safetensors");
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            (
-                *name,
-                TensorView::new(*dtype, shape.to_vec(), bytes).unwrap(),
-            )
+            (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
         });
         safetensors::serialize_to_file(views, None, &path).unwrap();
         (dir, path)
@@ -207,10 +187,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(
-                Weights::read(std::slice::from_ref(&path)).is_err(),
-                "{length} bytes"
-            );
+            assert!(Weights::read(std::slice::from_ref(&path)).is_err(), "{length} bytes");
         }
         assert!(Weights::read(&[dir.path().join("none")]).is_err());
     }

@@ -51,11 +51,7 @@ pub struct Activity {
 impl Activity {
     /// A peer that opens a connection has something to say.
     pub fn new(patience: Patience, now: Instant) -> Self {
-        Activity {
-            patience,
-            phase: Phase::Head { since: now },
-            multiplexed: false,
-        }
+        Activity { patience, phase: Phase::Head { since: now }, multiplexed: false }
     }
 
     pub fn bytes_came(&mut self, now: Instant) {
@@ -75,11 +71,7 @@ impl Activity {
 
     pub fn request_ended(&mut self, now: Instant) {
         self.phase = match self.phase {
-            Phase::Served {
-                requests: requests @ 2..,
-            } => Phase::Served {
-                requests: requests - 1,
-            },
+            Phase::Served { requests: requests @ 2.. } => Phase::Served { requests: requests - 1 },
             _ => Phase::Idle { since: now },
         };
     }
@@ -107,10 +99,7 @@ pub struct Watched(Arc<Mutex<Activity>>);
 
 impl Watched {
     pub fn new(patience: Patience) -> Self {
-        Watched(Arc::new(Mutex::new(Activity::new(
-            patience,
-            Instant::now(),
-        ))))
+        Watched(Arc::new(Mutex::new(Activity::new(patience, Instant::now()))))
     }
 
     /// A request that ends when the turn is dropped.
@@ -201,10 +190,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
-        head: Duration::from_secs(10),
-        idle: Duration::from_secs(75),
-    };
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
     #[test]
     fn patience_follows_what_the_peer_does() {

@@ -57,9 +57,7 @@ impl Room {
         let mut body = body;
         let collected = timeout_at(until, self.read(headers, &mut body))
             .await
-            .unwrap_or(Err(Problem::BodySlow {
-                limit: self.read_ms_max,
-            }));
+            .unwrap_or(Err(Problem::BodySlow { limit: self.read_ms_max }));
         if let Err(Problem::BodyTooLarge { .. } | Problem::Domain(_)) = collected {
             self.discard(headers, body, until).await;
         }
@@ -124,15 +122,8 @@ impl Room {
             }
             rest.extend_from_slice(&data);
         }
-        let bytes = if rest.is_empty() {
-            first
-        } else {
-            rest.freeze()
-        };
-        Ok(Whole {
-            bytes,
-            _share: share,
-        })
+        let bytes = if rest.is_empty() { first } else { rest.freeze() };
+        Ok(Whole { bytes, _share: share })
     }
 
     fn check(&self, bytes: u64, announced: Option<u64>) -> Result<(), Problem> {
@@ -140,10 +131,7 @@ impl Room {
         if bytes <= limit {
             return Ok(());
         }
-        Err(Problem::BodyTooLarge {
-            value: announced,
-            limit,
-        })
+        Err(Problem::BodyTooLarge { value: announced, limit })
     }
 }
 
@@ -164,9 +152,7 @@ impl Share {
         let more = u32::try_from(missing)
             .ok()
             .and_then(|kib| room.clone().try_acquire_many_owned(kib).ok())
-            .ok_or(Error::Overloaded {
-                retry_after: RETRY_AFTER,
-            })?;
+            .ok_or(Error::Overloaded { retry_after: RETRY_AFTER })?;
         match &mut self.permit {
             Some(permit) => permit.merge(more),
             None => self.permit = Some(more),
@@ -186,10 +172,7 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let header = |name| headers.get(name).map(|value| value.as_bytes());
     if let Some(kind) = header(CONTENT_TYPE) {
         let essence = kind.split(|&b| b == b';').next().unwrap_or_default();
-        if !essence
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"application/json")
-        {
+        if !essence.trim_ascii().eq_ignore_ascii_case(b"application/json") {
             let kind = kind.escape_ascii();
             return Err(Problem::MediaType(format!(
                 "the content type is \"{kind}\"; it must be application/json"

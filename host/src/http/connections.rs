@@ -124,10 +124,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _open = Open::new(&app, side);
-    let patience = Patience {
-        head: app.settings.read_ms_max,
-        idle: app.settings.idle_ms_max,
-    };
+    let patience = Patience { head: app.settings.read_ms_max, idle: app.settings.idle_ms_max };
     let watched = Watched::new(patience);
     let wire = TokioIo::new(Wire::new(stream, watched.clone()));
     let turns = watched.clone();

@@ -46,13 +46,10 @@ where
     let outcome = rank(app, id.and(target), head, body, &mut entry);
     // A panic is a bug of ours; the other requests of its connection must not
     // pay for it, and this one gets its one answer.
-    let outcome = AssertUnwindSafe(outcome)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            let detail = "the request's handler panicked";
-            Err(Problem::Domain(Error::Internal(detail.into())))
-        });
+    let outcome = AssertUnwindSafe(outcome).catch_unwind().await.unwrap_or_else(|_| {
+        let detail = "the request's handler panicked";
+        Err(Problem::Domain(Error::Internal(detail.into())))
+    });
     match outcome {
         Ok((answer, encoded)) => {
             entry.answered(&answer);

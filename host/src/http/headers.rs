@@ -45,17 +45,10 @@ pub fn new_request_id() -> Arc<str> {
 
 /// What our headers say about the request.
 pub fn envelope(headers: &HeaderMap, request_id: Arc<str>) -> Result<Envelope, Problem> {
-    for name in headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(PREFIX))
-    {
+    for name in headers.keys().filter(|name| name.as_str().starts_with(PREFIX)) {
         known(name.as_str())?;
     }
-    Ok(Envelope {
-        request_id,
-        priority: priority(headers)?,
-        timeout: timeout(headers)?,
-    })
+    Ok(Envelope { request_id, priority: priority(headers)?, timeout: timeout(headers)? })
 }
 
 fn known(name: &str) -> Result<(), Problem> {
@@ -67,9 +60,7 @@ fn known(name: &str) -> Result<(), Problem> {
         Some(nearest) => format!("; did you mean `{nearest}`?"),
         None => String::new(),
     };
-    Err(Problem::Header(format!(
-        "there is no header `{name}`{hint}"
-    )))
+    Err(Problem::Header(format!("there is no header `{name}`{hint}")))
 }
 
 fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem> {
@@ -126,18 +117,9 @@ mod tests {
     fn what_headers_say() {
         let plain = envelope_of(&[("accept", "*/*")]).unwrap();
         assert_eq!((plain.priority, plain.timeout), (None, None));
-        assert_eq!(
-            Uuid::parse_str(&plain.request_id)
-                .unwrap()
-                .get_version_num(),
-            7
-        );
-        let said = envelope_of(&[
-            (REQUEST_ID, "trace/7:a"),
-            (PRIORITY, "high"),
-            (TIMEOUT, "250"),
-        ])
-        .unwrap();
+        assert_eq!(Uuid::parse_str(&plain.request_id).unwrap().get_version_num(), 7);
+        let said = envelope_of(&[(REQUEST_ID, "trace/7:a"), (PRIORITY, "high"), (TIMEOUT, "250")])
+            .unwrap();
         assert_eq!(&*said.request_id, "trace/7:a");
         assert_eq!(said.priority, Some(Priority::High));
         assert_eq!(said.timeout, Some(Duration::from_millis(250)));
@@ -148,11 +130,7 @@ mod tests {
         let check = |name, value, expected: &str| {
             assert_eq!(envelope_of(&[(name, value)]).unwrap_err(), expected);
         };
-        check(
-            REQUEST_ID,
-            "",
-            "`x-request-id` must be 1 to 128 visible ASCII characters; it has 0",
-        );
+        check(REQUEST_ID, "", "`x-request-id` must be 1 to 128 visible ASCII characters; it has 0");
         check(
             REQUEST_ID,
             "a b",

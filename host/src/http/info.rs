@@ -74,11 +74,8 @@ fn ready(app: &App) -> (StatusCode, Json) {
 /// What is served, within which limits. The keys at the top are those that TEI's
 /// clients look for; they describe the default route.
 fn info(app: &App) -> Json {
-    let models: BTreeMap<Arc<str>, ModelInfo> = app
-        .routes
-        .iter()
-        .map(|route| (route.model.name(), route.model.info()))
-        .collect();
+    let models: BTreeMap<Arc<str>, ModelInfo> =
+        app.routes.iter().map(|route| (route.model.name(), route.model.info())).collect();
     let default = app.routes.default_route().model.info();
     let routes: BTreeMap<&str, Json> = app
         .routes
@@ -89,10 +86,8 @@ fn info(app: &App) -> Json {
             (&*route.name, info)
         })
         .collect();
-    let models: BTreeMap<&str, Json> = models
-        .iter()
-        .map(|(name, info)| (&**name, model(info)))
-        .collect();
+    let models: BTreeMap<&str, Json> =
+        models.iter().map(|(name, info)| (&**name, model(info))).collect();
     let settings = &app.settings;
     json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -92,11 +92,7 @@ impl Drop for Entry {
         };
         let route = self.route.as_deref().unwrap_or(NONE);
         let dialect = self.dialect.map_or(NONE, Dialect::name);
-        let labels = RouteStatus {
-            route: route.to_owned(),
-            dialect: dialect.to_owned(),
-            status,
-        };
+        let labels = RouteStatus { route: route.to_owned(), dialect: dialect.to_owned(), status };
         self.metrics.requests.get_or_create(&labels).inc();
         self.metrics.requests_in_flight.dec();
 

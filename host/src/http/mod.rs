@@ -38,7 +38,7 @@ use crate::route::Routes;
 
 /// What every request is served with.
 pub struct App {
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
     room: Room,
@@ -46,7 +46,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(routes: Routes, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(routes: Arc<Routes>, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(App {
             routes,
             room: Room::new(&settings),
@@ -62,10 +62,7 @@ impl App {
     }
 
     fn bounds(&self) -> Bounds {
-        Bounds {
-            documents_max: self.settings.documents_max,
-            fields_max: self.settings.fields_max,
-        }
+        Bounds { documents_max: self.settings.documents_max, fields_max: self.settings.fields_max }
     }
 }
 
@@ -100,12 +97,8 @@ pub async fn serve(
     let (stop_public, public_stop) = watch::channel(false);
     let (stop_operations, operations_stop) = watch::channel(false);
     let public = connections::accept(listeners.public, Side::Public, app.clone(), public_stop);
-    let operations = connections::accept(
-        listeners.operations,
-        Side::Operations,
-        app.clone(),
-        operations_stop,
-    );
+    let operations =
+        connections::accept(listeners.operations, Side::Operations, app.clone(), operations_stop);
     let orderly = async {
         let signal = async {
             shutdown.await;

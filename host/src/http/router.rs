@@ -45,9 +45,7 @@ pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoin
             }
             Side::Operations => "there are /metrics, /health, /ready and /info",
         };
-        return Err(Problem::NoEndpoint(format!(
-            "nothing is at `{shown}`; {hint}"
-        )));
+        return Err(Problem::NoEndpoint(format!("nothing is at `{shown}`; {hint}")));
     };
     let allow = match endpoint {
         Endpoint::Rerank(_) => "POST",
@@ -109,27 +107,12 @@ mod tests {
         assert_eq!(public(Method::POST, "/v1/rerank"), "cohere-v1 at any");
         assert_eq!(public(Method::POST, "/v2/rerank"), "cohere-v2 at any");
         assert_eq!(public(Method::POST, "/routes/a.b/rerank"), "by body at a.b");
-        assert_eq!(
-            public(Method::POST, "/routes/a/v1/rerank"),
-            "cohere-v1 at a"
-        );
-        assert_eq!(
-            public(Method::POST, "/routes/a/v2/rerank"),
-            "cohere-v2 at a"
-        );
+        assert_eq!(public(Method::POST, "/routes/a/v1/rerank"), "cohere-v1 at a");
+        assert_eq!(public(Method::POST, "/routes/a/v2/rerank"), "cohere-v2 at a");
         assert_eq!(public(Method::GET, "/health"), "Health");
         assert_eq!(public(Method::HEAD, "/ready"), "Ready");
         assert_eq!(public(Method::GET, "/info"), "Info");
-        for path in [
-            "/",
-            "",
-            "*",
-            "//rerank",
-            "/rerank/",
-            "/v3/rerank",
-            "/routes/a",
-            "/metrics",
-        ] {
+        for path in ["/", "", "*", "//rerank", "/rerank/", "/v3/rerank", "/routes/a", "/metrics"] {
             assert_eq!(public(Method::POST, path), "404", "{path}");
         }
         assert_eq!(public(Method::GET, "/rerank"), "405");

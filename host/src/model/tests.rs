@@ -38,10 +38,8 @@ fn settings() -> ModelSettings {
 }
 
 fn parts(factory: EngineFactory) -> ModelParts {
-    let tokenizer = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/tiny-bert/tokenizer.json"
-    );
+    let tokenizer =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert/tokenizer.json");
     ModelParts {
         source: "folder/tiny".into(),
         tokenizer: tokenizer.into(),
@@ -68,9 +66,7 @@ async fn start(settings: ModelSettings, act: Act) -> (Arc<Model>, Seen, Arc<Metr
     };
     let metrics = Metrics::new();
     let parts = parts(fake::scripted(fake::traits(), script));
-    let model = Model::start("tiny".into(), &settings, parts, &metrics)
-        .await
-        .unwrap();
+    let model = Model::start("tiny".into(), &settings, parts, &metrics).await.unwrap();
     let up = |status: &Status| status.replicas.iter().all(State::is_up);
     model.batcher.status_when(up).await.unwrap();
     warm.store(true, SeqCst);
@@ -80,17 +76,11 @@ async fn start(settings: ModelSettings, act: Act) -> (Arc<Model>, Seen, Arc<Metr
 
 fn request(query: &str, texts: &[&str]) -> Request {
     let document = |(index, text): (usize, &&str)| Document {
-        id: DocumentId {
-            index: 10 * index as u32,
-            part: index as u32 % 2,
-        },
+        id: DocumentId { index: 10 * index as u32, part: index as u32 % 2 },
         text: (*text).into(),
         fields: Arc::default(),
     };
-    Request {
-        query: query.into(),
-        documents: texts.iter().enumerate().map(document).collect(),
-    }
+    Request { query: query.into(), documents: texts.iter().enumerate().map(document).collect() }
 }
 
 fn context(model: &Model, work: Work) -> Context {
@@ -115,9 +105,7 @@ fn work(pairs: u64, tokens: u64) -> Work {
 fn expected(model: &Model, query: &str, document: &str) -> f32 {
     let encoder = model.tokenizers.encoder();
     let query = encoder.query(query).unwrap();
-    let encoded = encoder
-        .pair(&query, document, 0, Truncation::LongestFirst)
-        .unwrap();
+    let encoded = encoder.pair(&query, document, 0, Truncation::LongestFirst).unwrap();
     truth(&encoded.pair.ids)
 }
 
@@ -126,56 +114,27 @@ async fn documents_are_scored_under_their_own_names() {
     let (model, seen, metrics) = start(settings(), Act::Score).await;
     let context = context(&model, work(10, 2000));
     let long = "bread ".repeat(300);
-    let texts = [
-        "bread and tides",
-        "",
-        "apples in winter",
-        "bread and tides",
-        &long,
-    ];
+    let texts = ["bread and tides", "", "apples in winter", "bread and tides", &long];
     let request = request("why do leaves fall", &texts);
     let ranking = model.rerank(request.clone(), &context).await.unwrap();
     assert_eq!(ranking.scale, Scale::Logit);
     let ids: Vec<_> = ranking.results.iter().map(|ranked| ranked.id).collect();
-    let sent: Vec<_> = request
-        .documents
-        .iter()
-        .map(|document| document.id)
-        .collect();
+    let sent: Vec<_> = request.documents.iter().map(|document| document.id).collect();
     assert_eq!(ids, sent);
     for (ranked, text) in ranking.results.iter().zip(texts) {
-        assert_eq!(
-            ranked.score,
-            expected(&model, &request.query, text),
-            "{text}"
-        );
+        assert_eq!(ranked.score, expected(&model, &request.query, text), "{text}");
     }
     // Identical pairs are computed once, and counted twice for the client.
-    let scored: usize = seen
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|batch| batch.pairs.len())
-        .sum();
+    let scored: usize = seen.lock().unwrap().iter().map(|batch| batch.pairs.len()).sum();
     assert_eq!(scored, 4);
     let report = &context.report;
     assert_eq!((report.pairs(), report.pairs_truncated()), (5, 1));
-    assert!(
-        report.tokens() > 128 && report.tokens() < 250,
-        "{}",
-        report.tokens()
-    );
+    assert!(report.tokens() > 128 && report.tokens() < 250, "{}", report.tokens());
     assert!(report.time(Stage::Tokenize) > Duration::ZERO);
     assert!(report.time(Stage::Inference) > Duration::ZERO);
     let text = metrics.render();
-    assert!(
-        text.contains("maitred_pairs_shared_total{model=\"tiny\"} 1"),
-        "{text}"
-    );
-    assert!(
-        text.contains("maitred_pairs_truncated_total{model=\"tiny\"} 1"),
-        "{text}"
-    );
+    assert!(text.contains("maitred_pairs_shared_total{model=\"tiny\"} 1"), "{text}");
+    assert!(text.contains("maitred_pairs_truncated_total{model=\"tiny\"} 1"), "{text}");
     model.stop().await;
 }
 
@@ -211,17 +170,12 @@ async fn long_inputs_are_refused_if_the_client_wishes_so() {
     let mut context = context(&model, work(10, 1000));
     context.truncate = Some(false);
     let long = "bread ".repeat(130);
-    let refused = model
-        .rerank(request("query", &["short", &long]), &context)
-        .await;
+    let refused = model.rerank(request("query", &["short", &long]), &context).await;
     let Err(Error::Invalid(text)) = refused else {
         panic!("{refused:?}");
     };
     // Its index, not its place.
-    assert!(
-        text.starts_with("document 10 and the query have "),
-        "{text}"
-    );
+    assert!(text.starts_with("document 10 and the query have "), "{text}");
     assert!(text.ends_with("over the limit of 128"), "{text}");
     model.stop().await;
 }
@@ -239,18 +193,12 @@ async fn failures_are_told_with_whose_fault_they_are() {
         "model `tiny`: scoring failed twice, the second time because the device failed: as the \
          test wished"
     );
-    let late = Context {
-        deadline: Instant::now(),
-        ..self::context(&model, work(10, 1000))
-    };
+    let late = Context { deadline: Instant::now(), ..self::context(&model, work(10, 1000)) };
     let expired = model.rerank(request("query", &["bread"]), &late).await;
     assert_eq!(expired, Err(Error::DeadlineExceeded));
     model.stop().await;
     let stopped = model.rerank(request("query", &["bread"]), &context).await;
-    assert!(
-        matches!(stopped, Err(Error::Unavailable { .. })),
-        "{stopped:?}"
-    );
+    assert!(matches!(stopped, Err(Error::Unavailable { .. })), "{stopped:?}");
 }
 
 #[tokio::test]
@@ -262,40 +210,18 @@ async fn models_that_cannot_run_are_errors_at_the_start() {
     };
     let healthy = || fake::scripted(fake::traits(), Arc::new(|_, _: &Batch| Act::Score));
     let away: EngineFactory = Arc::new(|| Err(EngineError::Unsupported("not this one".into())));
-    check(
-        settings(),
-        parts(away),
-        "the model is not supported: not this one",
-    )
-    .await;
+    check(settings(), parts(away), "the model is not supported: not this one").await;
     let tokenizer = "nowhere/tokenizer.json".into();
-    let nowhere = ModelParts {
-        tokenizer,
-        ..parts(healthy())
-    };
+    let nowhere = ModelParts { tokenizer, ..parts(healthy()) };
     check(settings(), nowhere, "nowhere/tokenizer.json").await;
-    let longer = ModelParts {
-        length_max: 1000,
-        ..parts(healthy())
-    };
-    check(
-        settings(),
-        longer,
-        "takes 512 tokens, fewer than its pairs may have: 1000",
-    )
-    .await;
+    let longer = ModelParts { length_max: 1000, ..parts(healthy()) };
+    check(settings(), longer, "takes 512 tokens, fewer than its pairs may have: 1000").await;
 }
 
 #[tokio::test]
 async fn a_model_tells_of_itself() {
-    let (model, _, _) = start(
-        ModelSettings {
-            length_max: Some(64),
-            ..settings()
-        },
-        Act::Score,
-    )
-    .await;
+    let (model, _, _) =
+        start(ModelSettings { length_max: Some(64), ..settings() }, Act::Score).await;
     assert!(model.ready());
     assert!(model.is_named("tiny") && model.is_named("folder/tiny") && !model.is_named("folder"));
     assert_eq!(model.length_max(), 64);
@@ -309,10 +235,7 @@ async fn a_model_tells_of_itself() {
 #[test]
 fn clients_are_told_to_return_when_the_queue_has_been_scored() {
     let check = |tokens, tokens_per_second, expected| {
-        let mut status = Status {
-            tokens_per_second,
-            ..Status::default()
-        };
+        let mut status = Status { tokens_per_second, ..Status::default() };
         status.queued.tokens = tokens;
         assert_eq!(retry_after(&status), Duration::from_millis(expected));
     };
@@ -329,16 +252,12 @@ async fn concurrent_requests_get_their_own_scores() {
     let requests = (0..40).map(|number| {
         let model = model.clone();
         tokio::spawn(async move {
-            let texts: Vec<String> = (0..number % 7 + 1)
-                .map(|n| format!("text {} bread", n * number))
-                .collect();
+            let texts: Vec<String> =
+                (0..number % 7 + 1).map(|n| format!("text {} bread", n * number)).collect();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let context = context(&model, work(7, 700));
             let query = format!("query {number}");
-            let ranking = model
-                .rerank(request(&query, &texts), &context)
-                .await
-                .unwrap();
+            let ranking = model.rerank(request(&query, &texts), &context).await.unwrap();
             for (ranked, text) in ranking.results.iter().zip(texts) {
                 assert_eq!(ranked.score, expected(&model, &query, text));
             }

@@ -36,9 +36,7 @@ pub(super) async fn call(
     // The order of these is the order in which they must not be dropped: the
     // store before its place in the pool and before the bill.
     let Some(_place) = policy.sandbox.place() else {
-        return Err(Error::Overloaded {
-            retry_after: INSTANCES_RETRY_MS,
-        });
+        return Err(Error::Overloaded { retry_after: INSTANCES_RETRY_MS });
     };
     let bill = Bill::open(policy, &context.report);
     let guest = Guest::new(policy, &bill.meter, facts, next, &request);
@@ -89,17 +87,11 @@ pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
         wanted: None,
         caller: None,
         params: Arc::default(),
-        model: Arc::new(ModelInfo {
-            name: "none".into(),
-            tokens_max: 0,
-        }),
+        model: Arc::new(ModelInfo { name: "none".into(), tokens_max: 0 }),
     };
     let (driver, _) = mpsc::unbounded_channel();
     let next = Next { stage: 0, driver };
-    let nothing = Request {
-        query: "".into(),
-        documents: Vec::new(),
-    };
+    let nothing = Request { query: "".into(), documents: Vec::new() };
     let guest = Guest::new(policy, &meter, facts, next, &nothing);
     let mut store = store(policy, &meter, guest);
     let instantiate = meter.charge(policy.component.instantiate_async(&mut store));
@@ -156,14 +148,7 @@ fn report(policy: &Policy, request_id: &str, failure: &Failure) {
     let (name, version, kind) = (&**policy.name(), &**policy.version(), failure.kind());
     match failure {
         Failure::Host(error) => {
-            tracing::error!(
-                policy = name,
-                version,
-                request_id,
-                kind,
-                error,
-                "policy {failure}"
-            );
+            tracing::error!(policy = name, version, request_id, kind, error, "policy {failure}");
         }
         _ => tracing::warn!(policy = name, version, request_id, kind, "policy {failure}"),
     }
@@ -179,11 +164,7 @@ struct Bill<'a> {
 impl<'a> Bill<'a> {
     fn open(policy: &'a Policy, report: &'a Report) -> Self {
         policy.metrics.calls.inc();
-        Bill {
-            policy,
-            report,
-            meter: Meter::new(policy.limits().cpu_ms_max),
-        }
+        Bill { policy, report, meter: Meter::new(policy.limits().cpu_ms_max) }
     }
 }
 

@@ -103,9 +103,7 @@ impl Chain {
     async fn bypass(&self, request: Request, context: &Context) -> Result<Ranking, Error> {
         context.report.set_bypassed();
         let route = context.route.to_string();
-        (self.metrics.bypasses)
-            .get_or_create(&metrics::Route { route })
-            .inc();
+        (self.metrics.bypasses).get_or_create(&metrics::Route { route }).inc();
         self.model.rerank(request, context).await
     }
 
@@ -114,11 +112,7 @@ impl Chain {
         // and how much it may send (`contract.rs`).
         let (driver, mut forwards) = mpsc::unbounded_channel();
         let (reply, mut answer) = oneshot::channel();
-        let first = Forward {
-            stage: 0,
-            request,
-            reply,
-        };
+        let first = Forward { stage: 0, request, reply };
         let mut running = FuturesUnordered::new();
         running.push(self.stage(first, context, &driver));
         loop {
@@ -146,11 +140,7 @@ impl Chain {
         context: &Context,
         driver: &mpsc::UnboundedSender<Forward>,
     ) -> Result<(), Error> {
-        let Forward {
-            stage,
-            request,
-            mut reply,
-        } = forward;
+        let Forward { stage, request, mut reply } = forward;
         let work: BoxFuture<'_, _> = match self.stages.get(stage) {
             Some(Stage { policy, params }) => {
                 let facts = Facts {
@@ -161,10 +151,7 @@ impl Chain {
                     params: params.clone(),
                     model: self.about.clone(),
                 };
-                let next = Next {
-                    stage: stage + 1,
-                    driver: driver.clone(),
-                };
+                let next = Next { stage: stage + 1, driver: driver.clone() };
                 Box::pin(call(policy, facts, next, request, context))
             }
             None => self.model.rerank(request, context),

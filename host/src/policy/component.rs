@@ -76,10 +76,8 @@ impl Policy {
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<Arc<str>, Arc<str>>, PolicyError> {
-        (self.manifest.params(given)).map_err(|reason| PolicyError::Params {
-            policy: self.name.clone(),
-            reason,
-        })
+        (self.manifest.params(given))
+            .map_err(|reason| PolicyError::Params { policy: self.name.clone(), reason })
     }
 }
 
@@ -98,15 +96,14 @@ impl Sandbox {
         settings: &PolicySettings,
     ) -> Result<Arc<Policy>, PolicyError> {
         let (sandbox, name, settings) = (self.clone(), Arc::from(name), settings.clone());
-        let policy = tokio::task::spawn_blocking(move || sandbox.compile(name, settings))
-            .await
-            .map_err(|error| PolicyError::Sandbox(format!("the compiler's thread: {error}")))??;
-        call::trial(&policy)
-            .await
-            .map_err(|failure| PolicyError::Trial {
-                policy: policy.name.clone(),
-                reason: failure.to_string(),
-            })?;
+        let policy =
+            tokio::task::spawn_blocking(move || sandbox.compile(name, settings)).await.map_err(
+                |error| PolicyError::Sandbox(format!("the compiler's thread: {error}")),
+            )??;
+        call::trial(&policy).await.map_err(|failure| PolicyError::Trial {
+            policy: policy.name.clone(),
+            reason: failure.to_string(),
+        })?;
         for asked in &policy.manifest.capabilities {
             if !policy.grants.contains(asked) {
                 let (policy, version) = (&*policy.name, &*policy.version);
@@ -133,11 +130,9 @@ impl Sandbox {
                 limit: self.memory_bytes_max(),
             });
         }
-        let component =
-            Component::new(self.engine(), &bytes).map_err(|error| PolicyError::Compile {
-                policy: policy(),
-                reason: format!("{error:#}"),
-            })?;
+        let component = Component::new(self.engine(), &bytes).map_err(|error| {
+            PolicyError::Compile { policy: policy(), reason: format!("{error:#}") }
+        })?;
         let component = self.check_world(&name, &component)?;
         let version: Arc<str> = version(&bytes).into();
         Ok(Policy {
@@ -160,25 +155,18 @@ impl Sandbox {
         name: &Arc<str>,
         component: &Component,
     ) -> Result<PolicyPre<Guest>, PolicyError> {
-        let refused = |reason: String| PolicyError::World {
-            policy: name.clone(),
-            reason,
-        };
+        let refused = |reason: String| PolicyError::World { policy: name.clone(), reason };
         let linked: InstancePre<Guest> = (self.linker().instantiate_pre(component))
             .map_err(|error| refused(format!("it asks for what no policy gets: {error:#}")))?;
         PolicyPre::new(linked).map_err(|error| {
-            refused(format!(
-                "it does not export maitred:rerank/rerank@0.1.0: {error:#}"
-            ))
+            refused(format!("it does not export maitred:rerank/rerank@0.1.0: {error:#}"))
         })
     }
 }
 
 fn read(path: &Path, max: u64) -> Result<Vec<u8>, PolicyError> {
-    let failed = |error: std::io::Error| PolicyError::Read {
-        path: path.into(),
-        reason: error.to_string(),
-    };
+    let failed =
+        |error: std::io::Error| PolicyError::Read { path: path.into(), reason: error.to_string() };
     let file = std::fs::File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
     let path = || path.into();
@@ -197,10 +185,7 @@ fn manifest(path: &Path) -> Result<Manifest, PolicyError> {
     if !path.exists() {
         return Ok(Manifest::default());
     }
-    let refused = |reason: String| PolicyError::Manifest {
-        path: path.into(),
-        reason,
-    };
+    let refused = |reason: String| PolicyError::Manifest { path: path.into(), reason };
     let text = String::from_utf8(read(path, MANIFEST_BYTES_MAX)?)
         .map_err(|error| refused(error.to_string()))?;
     Manifest::parse(&text).map_err(refused)
@@ -223,10 +208,7 @@ pub(super) struct PolicyMetrics {
 
 impl PolicyMetrics {
     fn new(metrics: &metrics::Metrics, name: &str, version: &str) -> Self {
-        let labels = metrics::Policy {
-            policy: name.into(),
-            version: version.into(),
-        };
+        let labels = metrics::Policy { policy: name.into(), version: version.into() };
         let failures = Failure::KINDS.map(|reason| {
             let labels = metrics::PolicyFailure {
                 policy: name.into(),

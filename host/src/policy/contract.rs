@@ -19,11 +19,7 @@ pub(super) enum Breach {
     #[error("gave document {} (part {}) the score {score}", .id.index, .id.part)]
     Score { id: DocumentId, score: f32 },
     #[error("sent field `{field}` of document {} with the number {number}", .id.index)]
-    Number {
-        id: DocumentId,
-        field: String,
-        number: f64,
-    },
+    Number { id: DocumentId, field: String, number: f64 },
     #[error("answered with {results} results, over the limit of {max} documents that it saw")]
     Results { results: usize, max: usize },
     #[error("called the next stage more than {max} times")]
@@ -59,13 +55,7 @@ impl Contract {
         let mut indexes: Vec<u32> = received.documents.iter().map(|d| d.id.index).collect();
         indexes.sort_unstable();
         indexes.dedup();
-        Contract {
-            indexes,
-            seen: received.documents.len(),
-            calls: 0,
-            bytes: 0,
-            limits,
-        }
+        Contract { indexes, seen: received.documents.len(), calls: 0, bytes: 0, limits }
     }
 
     /// Checks and counts a request to the next stage.
@@ -138,10 +128,7 @@ impl Contract {
 /// What the host holds for a request, roughly.
 fn bytes(request: &Request) -> usize {
     let document = |d: &crate::rerank::Document| {
-        let fields = d
-            .fields
-            .iter()
-            .map(|f| f.name.len() + value_bytes(&f.value));
+        let fields = d.fields.iter().map(|f| f.name.len() + value_bytes(&f.value));
         size_of_val(d) + size_of_val(&*d.fields) + d.text.len() + fields.sum::<usize>()
     };
     request.query.len() + request.documents.iter().map(document).sum::<usize>()
@@ -168,10 +155,7 @@ mod tests {
             text: "four".into(),
             fields: Arc::default(),
         };
-        Request {
-            query: "q".into(),
-            documents: ids.iter().map(document).collect(),
-        }
+        Request { query: "q".into(), documents: ids.iter().map(document).collect() }
     }
 
     fn ranking(results: &[(u32, u32, f32)]) -> Ranking {
@@ -179,20 +163,14 @@ mod tests {
             id: DocumentId { index, part },
             score,
         };
-        Ranking {
-            results: results.iter().map(ranked).collect(),
-            scale: Scale::Logit,
-        }
+        Ranking { results: results.iter().map(ranked).collect(), scale: Scale::Logit }
     }
 
     fn id(index: u32, part: u32) -> DocumentId {
         DocumentId { index, part }
     }
 
-    const LIMITS: ContractLimits = ContractLimits {
-        calls_max: 2,
-        bytes_max: 10_000,
-    };
+    const LIMITS: ContractLimits = ContractLimits { calls_max: 2, bytes_max: 10_000 };
 
     fn received_3_and_5() -> Contract {
         Contract::new(&request(&[(5, 0), (3, 1)]), LIMITS)
@@ -242,22 +220,13 @@ mod tests {
             assert_eq!(received_3_and_5().sends(sent), Err(expected));
         };
         check(&request(&[(3, 0), (4, 0)]), Breach::Unknown(id(4, 0)));
-        check(
-            &request(&[(3, 2), (5, 0), (3, 2)]),
-            Breach::Repeated(id(3, 2)),
-        );
+        check(&request(&[(3, 2), (5, 0), (3, 2)]), Breach::Repeated(id(3, 2)));
         let mut endless = request(&[(3, 0)]);
-        endless.documents[0].fields = Arc::new([Field {
-            name: "price".into(),
-            value: Value::Number(f64::INFINITY),
-        }]);
+        endless.documents[0].fields =
+            Arc::new([Field { name: "price".into(), value: Value::Number(f64::INFINITY) }]);
         check(
             &endless,
-            Breach::Number {
-                id: id(3, 0),
-                field: "price".into(),
-                number: f64::INFINITY,
-            },
+            Breach::Number { id: id(3, 0), field: "price".into(), number: f64::INFINITY },
         );
         let mut huge = request(&[(3, 0)]);
         huge.documents[0].text = "x".repeat(10_001).into();

@@ -58,10 +58,7 @@ impl From<wit::Request> for Request {
 
 fn from_wit(document: wit::Document) -> Document {
     Document {
-        id: DocumentId {
-            index: document.index,
-            part: document.part,
-        },
+        id: DocumentId { index: document.index, part: document.part },
         text: document.text,
         // An empty slice has no allocation of its own.
         fields: match document.fields.is_empty() {
@@ -86,11 +83,7 @@ fn field_from_wit(field: wit::Field) -> Field {
 
 impl From<Ranking> for wit::Ranking {
     fn from(ranking: Ranking) -> Self {
-        let ranked = |r: Ranked| wit::Ranked {
-            index: r.id.index,
-            part: r.id.part,
-            score: r.score,
-        };
+        let ranked = |r: Ranked| wit::Ranked { index: r.id.index, part: r.id.part, score: r.score };
         wit::Ranking {
             results: ranking.results.into_iter().map(ranked).collect(),
             scale: match ranking.scale {
@@ -105,10 +98,7 @@ impl From<Ranking> for wit::Ranking {
 impl From<wit::Ranking> for Ranking {
     fn from(ranking: wit::Ranking) -> Self {
         let ranked = |r: wit::Ranked| Ranked {
-            id: DocumentId {
-                index: r.index,
-                part: r.part,
-            },
+            id: DocumentId { index: r.index, part: r.part },
             score: r.score,
         };
         Ranking {
@@ -148,14 +138,13 @@ pub(super) fn refusal(error: wit::Error) -> Result<Error, String> {
     Ok(match error {
         wit::Error::Invalid(text) => Error::Invalid(shortened(text)),
         wit::Error::Denied(text) => Error::Denied(shortened(text)),
-        wit::Error::Overloaded(ms) => Error::Overloaded {
-            retry_after: Duration::from_millis(ms.into()),
-        },
+        wit::Error::Overloaded(ms) => {
+            Error::Overloaded { retry_after: Duration::from_millis(ms.into()) }
+        }
         wit::Error::DeadlineExceeded => Error::DeadlineExceeded,
-        wit::Error::Unavailable(text) => Error::Unavailable {
-            reason: shortened(text),
-            retry_after: UNAVAILABLE_RETRY_MS,
-        },
+        wit::Error::Unavailable(text) => {
+            Error::Unavailable { reason: shortened(text), retry_after: UNAVAILABLE_RETRY_MS }
+        }
         wit::Error::Internal(text) => return Err(shortened(text)),
     })
 }
@@ -182,12 +171,8 @@ mod tests {
             Value::Boolean(true),
             Value::Texts(vec!["a".into(), "b".into()]),
         ];
-        let fields: Arc<[Field]> = (values.into_iter())
-            .map(|value| Field {
-                name: "f".into(),
-                value,
-            })
-            .collect();
+        let fields: Arc<[Field]> =
+            (values.into_iter()).map(|value| Field { name: "f".into(), value }).collect();
         let document = |index, part, fields: &Arc<[Field]>| Document {
             id: DocumentId { index, part },
             text: "text".into(),
@@ -210,23 +195,15 @@ mod tests {
         let cases = [
             Error::Invalid("i".into()),
             Error::Denied("d".into()),
-            Error::Overloaded {
-                retry_after: Duration::from_millis(7),
-            },
+            Error::Overloaded { retry_after: Duration::from_millis(7) },
             Error::DeadlineExceeded,
         ];
         for error in cases {
             assert_eq!(refusal(wit::Error::from(&error)), Ok(error));
         }
         let secret = Error::Internal("the key is in /etc".into());
-        assert_eq!(
-            wit::Error::from(&secret),
-            wit::Error::Internal("internal error".into())
-        );
-        assert_eq!(
-            refusal(wit::Error::Internal("x".into())),
-            Err("x".to_string())
-        );
+        assert_eq!(wit::Error::from(&secret), wit::Error::Internal("internal error".into()));
+        assert_eq!(refusal(wit::Error::Internal("x".into())), Err("x".to_string()));
     }
 
     #[test]

@@ -17,17 +17,12 @@ pub(super) struct Ticker {
 impl Ticker {
     pub fn start(engine: Engine, tick: Duration) -> std::io::Result<Ticker> {
         let (alive, end) = channel();
-        let thread = std::thread::Builder::new()
-            .name("policy-epoch".into())
-            .spawn(move || {
-                while end.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
-                    engine.increment_epoch();
-                }
-            })?;
-        Ok(Ticker {
-            alive: Some(alive),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("policy-epoch".into()).spawn(move || {
+            while end.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Ticker { alive: Some(alive), thread: Some(thread) })
     }
 }
 

@@ -32,9 +32,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub const KINDS: [&str; 7] = [
-        "trap", "cpu", "memory", "deadline", "contract", "reported", "host",
-    ];
+    pub const KINDS: [&str; 7] =
+        ["trap", "cpu", "memory", "deadline", "contract", "reported", "host"];
 
     /// The label in metrics; one of [`Self::KINDS`].
     pub fn kind(&self) -> &'static str {
@@ -54,10 +53,7 @@ impl Failure {
     pub fn into_error(self, policy: Arc<str>) -> Error {
         match self {
             Failure::Deadline => Error::DeadlineExceeded,
-            other => Error::PolicyFailed {
-                policy,
-                reason: other.to_string(),
-            },
+            other => Error::PolicyFailed { policy, reason: other.to_string() },
         }
     }
 }

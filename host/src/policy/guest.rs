@@ -134,18 +134,11 @@ impl Guest {
         self.contract.sends(&request)?;
         let (reply, answer) = oneshot::channel();
         let stage = self.next.stage;
-        let forward = Forward {
-            stage,
-            request,
-            reply,
-        };
+        let forward = Forward { stage, request, reply };
         // Without a driver there is no request: this is a trial instance, whose
         // reply never comes.
         let _ = self.next.driver.send(forward);
-        Ok(Reply {
-            answer,
-            _waiting: self.meter.wait(),
-        })
+        Ok(Reply { answer, _waiting: self.meter.wait() })
     }
 
     fn receive(&mut self, answer: Result<Ranking, Error>) -> Result<wit::Ranking, wit::Error> {
@@ -185,11 +178,10 @@ impl host::rerank::HostWithStore<Guest> for HasSelf<Guest> {
         request: wit::Request,
     ) -> wasmtime::Result<Result<wit::Ranking, wit::Error>> {
         let reply = accessor.with(|mut access| access.get().send(request.into()))?;
-        let answer = reply.answer.await.unwrap_or_else(|_| {
-            Err(Error::Internal(
-                "a stage was dropped without a reply".into(),
-            ))
-        });
+        let answer = reply
+            .answer
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("a stage was dropped without a reply".into())));
         drop(reply._waiting);
         Ok(accessor.with(|mut access| access.get().receive(answer)))
     }
@@ -228,9 +220,6 @@ impl host::context::Host for Guest {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = || wasi::context(&self.journal, &self.grants);
-        WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(wasi),
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(wasi), table: &mut self.table }
     }
 }

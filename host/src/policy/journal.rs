@@ -45,10 +45,7 @@ impl Journal {
     }
 
     pub fn stream(&self, source: Source) -> Stream {
-        Stream {
-            journal: self.clone(),
-            source,
-        }
+        Stream { journal: self.clone(), source }
     }
 
     /// A poisoned journal still holds plain bytes; a subscriber panicked.

@@ -143,10 +143,7 @@ pub(super) fn watch<T: 'static>(store: &mut Store<T>, meter: &Arc<Meter>, tick: 
     store.epoch_deadline_callback(move |_| match meter.check() {
         Err(over) => Err(wasmtime::Error::new(over)),
         Ok(poll) if poll < tick => Ok(UpdateDeadline::Continue(1)),
-        Ok(_) => Ok(UpdateDeadline::YieldCustom(
-            1,
-            Box::pin(tokio::task::yield_now()),
-        )),
+        Ok(_) => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
     });
 }
 
@@ -161,11 +158,7 @@ pub(super) struct Limiter {
 
 impl Limiter {
     pub fn new(meter: Arc<Meter>, bytes_max: usize) -> Self {
-        Limiter {
-            meter,
-            bytes: 0,
-            bytes_max,
-        }
+        Limiter { meter, bytes: 0, bytes_max }
     }
 
     fn grow(&mut self, bytes: usize, fits_its_own_maximum: bool) -> bool {

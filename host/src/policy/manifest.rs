@@ -42,14 +42,7 @@ pub struct Param {
     pub default: Option<Arc<str>>,
 }
 
-const KEYS: [&str; 6] = [
-    "name",
-    "version",
-    "description",
-    "required",
-    "capabilities",
-    "params",
-];
+const KEYS: [&str; 6] = ["name", "version", "description", "required", "capabilities", "params"];
 const PARAM_KEYS: [&str; 2] = ["description", "default"];
 const GRANTS: [Grant; 2] = [Grant::Clock, Grant::Random];
 
@@ -163,9 +156,7 @@ fn scalar(name: &str, value: Value) -> Result<Arc<str>, String> {
     match value {
         Value::String(text) => Ok(text.into()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Ok(value.to_string().into()),
-        _ => Err(format!(
-            "the default of `params.{name}` must be a text, a number or a boolean"
-        )),
+        _ => Err(format!("the default of `params.{name}` must be a text, a number or a boolean")),
     }
 }
 
@@ -212,20 +203,11 @@ mod tests {
         let check = |text: &str, expected: &str| {
             assert_eq!(Manifest::parse(text).unwrap_err(), expected, "{text}");
         };
-        check(
-            "require = true",
-            "unknown key `require`; did you mean `required`?",
-        );
+        check("require = true", "unknown key `require`; did you mean `required`?");
         check("required = 1", "`required` must be true or false");
         check("name = 1", "`name` must be a text");
-        check(
-            "capabilities = ['clok']",
-            "unknown capability `clok`; did you mean `clock`?",
-        );
-        check(
-            "capabilities = 'clock'",
-            "`capabilities` must be a list of names",
-        );
+        check("capabilities = ['clok']", "unknown capability `clok`; did you mean `clock`?");
+        check("capabilities = 'clock'", "`capabilities` must be a list of names");
         check("params = 1", "`params` must be a table");
         check(
             "[params.a]\ndefualt = 1",
@@ -243,20 +225,10 @@ mod tests {
         let given = BTreeMap::from([("wieght".to_string(), "1".to_string())]);
         let check = |text: &str, expected: Result<usize, &str>| {
             let params = Manifest::parse(text).unwrap().params(&given);
-            assert_eq!(
-                params.map(|p| p.len()),
-                expected.map_err(String::from),
-                "{text}"
-            );
+            assert_eq!(params.map(|p| p.len()), expected.map_err(String::from), "{text}");
         };
         check("", Ok(1));
-        check(
-            "[params.weight]",
-            Err("unknown parameter `wieght`; did you mean `weight`?"),
-        );
-        check(
-            "[params]",
-            Err("unknown parameter `wieght`; there are none"),
-        );
+        check("[params.weight]", Err("unknown parameter `wieght`; did you mean `weight`?"));
+        check("[params]", Err("unknown parameter `wieght`; there are none"));
     }
 }

@@ -54,18 +54,11 @@ pub enum PolicyError {
     #[error("instantiate policy `{policy}`: it {reason}")]
     Trial { policy: Arc<str>, reason: String },
     #[error("grant `{grant}` to policy `{policy}`: its manifest does not ask for it")]
-    Grant {
-        policy: Arc<str>,
-        grant: &'static str,
-    },
+    Grant { policy: Arc<str>, grant: &'static str },
     #[error(
         "load policy `{policy}`: memory_bytes_max is {value}, over the sandbox's limit of {limit}"
     )]
-    Memory {
-        policy: Arc<str>,
-        value: usize,
-        limit: usize,
-    },
+    Memory { policy: Arc<str>, value: usize, limit: usize },
     #[error("configure policy `{policy}`: {reason}")]
     Params { policy: Arc<str>, reason: String },
     #[error("bypass a chain that holds policy `{policy}`: the policy is required")]

@@ -100,10 +100,7 @@ impl Sandbox {
         let permit = self.shared.instances.clone().try_acquire_owned().ok()?;
         let alive = self.shared.metrics.policy_instances.clone();
         alive.inc();
-        Some(Place {
-            alive,
-            _permit: permit,
-        })
+        Some(Place { alive, _permit: permit })
     }
 }
 
@@ -128,13 +125,9 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 
 fn config(settings: &SandboxSettings, memory_bytes_max: usize) -> Result<Config, PolicyError> {
     let mut config = Config::new();
-    config
-        .wasm_component_model_async(true)
-        .epoch_interruption(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
-            settings.instances_max,
-            memory_bytes_max,
-        )));
+    config.wasm_component_model_async(true).epoch_interruption(true).allocation_strategy(
+        InstanceAllocationStrategy::Pooling(pool(settings.instances_max, memory_bytes_max)),
+    );
     if let Some(folder) = &settings.cache_dir {
         config.cache(Some(cache(folder)?));
     }
@@ -191,10 +184,7 @@ fn private_folder(folder: &Path) -> Result<(), String> {
     }
     let owner = rustix::process::geteuid().as_raw();
     if about.uid() != owner {
-        return Err(format!(
-            "it belongs to user {}, not to user {owner}",
-            about.uid()
-        ));
+        return Err(format!("it belongs to user {}, not to user {owner}", about.uid()));
     }
     Ok(())
 }

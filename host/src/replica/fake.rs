@@ -24,17 +24,12 @@ pub type Script = Arc<dyn Fn(usize, &Batch) -> Act + Send + Sync>;
 
 /// The logit of a pair.
 pub fn truth(ids: &[u32]) -> f32 {
-    let hash = ids
-        .iter()
-        .fold(17u32, |hash, id| hash.wrapping_mul(31).wrapping_add(*id));
+    let hash = ids.iter().fold(17u32, |hash, id| hash.wrapping_mul(31).wrapping_add(*id));
     (hash % 10_007) as f32 / 1000.0 - 5.0
 }
 
 pub fn pair(ids: &[u32]) -> Arc<Pair> {
-    Arc::new(Pair {
-        ids: ids.into(),
-        second_from: ids.len() as u32,
-    })
+    Arc::new(Pair { ids: ids.into(), second_from: ids.len() as u32 })
 }
 
 pub fn traits() -> EngineTraits {
@@ -145,10 +140,7 @@ impl Stage {
 
     /// The next batch that an engine begins.
     pub async fn next(&mut self) -> Begun {
-        self.begun
-            .recv()
-            .await
-            .expect("the factory holds the other end")
+        self.begun.recv().await.expect("the factory holds the other end")
     }
 
     pub fn is_quiet(&mut self) -> bool {

@@ -61,9 +61,8 @@ impl WarmUp {
         let tokens_max = self.batch_tokens_max.unwrap_or(traits.batch_tokens_max);
         let pairs = tokens_max / self.long.tokens().max(1);
         let pairs = pairs.clamp(1, self.batch_pairs_max.max(1));
-        [(&self.short, 1), (&self.long, pairs)].map(|(pair, pairs)| Batch {
-            pairs: vec![pair.clone(); pairs],
-        })
+        [(&self.short, 1), (&self.long, pairs)]
+            .map(|(pair, pairs)| Batch { pairs: vec![pair.clone(); pairs] })
     }
 }
 
@@ -103,11 +102,7 @@ pub enum Failure {
     #[error("{0}")]
     Engine(String),
     #[error("logit {position} of {pairs} is {value}")]
-    NotFinite {
-        position: usize,
-        pairs: usize,
-        value: f32,
-    },
+    NotFinite { position: usize, pairs: usize, value: f32 },
     #[error("a batch took longer than batch_ms_max, {} ms", .0.as_millis())]
     Hung(Duration),
 }
@@ -231,9 +226,7 @@ impl Replica {
             Phase::Starting { .. } => State::Starting,
             Phase::Idle => State::Idle,
             Phase::Busy { .. } => State::Busy,
-            Phase::Failed { reason, .. } => State::Failed {
-                reason: reason.clone(),
-            },
+            Phase::Failed { reason, .. } => State::Failed { reason: reason.clone() },
         }
     }
 
@@ -298,10 +291,8 @@ impl Replica {
         self.join_finished();
         if self.former.iter().filter(|former| former.hung).count() >= HUNG_THREADS_MAX {
             let restart_at = now + self.pause();
-            self.phase = Phase::Failed {
-                reason: "too many of its threads hang".into(),
-                restart_at,
-            };
+            self.phase =
+                Phase::Failed { reason: "too many of its threads hang".into(), restart_at };
             return News::None;
         }
         self.spawn(now)
@@ -313,10 +304,7 @@ impl Replica {
         let former = self.former.into_iter();
         let joinable = former.filter(|former| !former.hung || former.handle.is_finished());
         let present = self.thread.into_iter();
-        present
-            .map(|thread| thread.handle)
-            .chain(joinable.map(|former| former.handle))
-            .collect()
+        present.map(|thread| thread.handle).chain(joinable.map(|former| former.handle)).collect()
     }
 
     fn pause(&self) -> Duration {
@@ -332,10 +320,8 @@ impl Replica {
             let hung = matches!(failure, Failure::Hung(_));
             self.former.push(Former { handle, hung });
         }
-        self.phase = Phase::Failed {
-            reason: failure.to_string().into(),
-            restart_at: now + self.pause(),
-        };
+        self.phase =
+            Phase::Failed { reason: failure.to_string().into(), restart_at: now + self.pause() };
         tracing::warn!(
             model = %self.plan.model,
             replica = self.index,

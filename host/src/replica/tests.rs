@@ -36,9 +36,7 @@ async fn news(
 }
 
 fn batch() -> Batch {
-    Batch {
-        pairs: vec![pair(&[1, 2])],
-    }
+    Batch { pairs: vec![pair(&[1, 2])] }
 }
 
 #[tokio::test]
@@ -56,15 +54,9 @@ async fn restarts_back_off_until_a_batch_is_scored() {
     let (mut replica, mut reports, mut now) = start(plan);
     let mut pauses = Vec::new();
     for _ in 0..9 {
-        assert!(matches!(
-            news(&mut replica, &mut reports, now).await,
-            News::Ready
-        ));
+        assert!(matches!(news(&mut replica, &mut reports, now).await, News::Ready));
         replica.score(batch(), now);
-        assert!(matches!(
-            news(&mut replica, &mut reports, now).await,
-            News::Failed(_)
-        ));
+        assert!(matches!(news(&mut replica, &mut reports, now).await, News::Failed(_)));
         let at = replica.next_timer().unwrap();
         assert!(matches!(replica.tend(at - SECOND / 2), News::None));
         assert!(matches!(replica.tend(at), News::Restarted));
@@ -77,10 +69,7 @@ async fn restarts_back_off_until_a_batch_is_scored() {
     assert!(!replica.is_lost(), "but a reason to hope");
     *healthy.lock().unwrap() = true;
     replica.score(batch(), now);
-    assert!(matches!(
-        news(&mut replica, &mut reports, now).await,
-        News::Scored(_)
-    ));
+    assert!(matches!(news(&mut replica, &mut reports, now).await, News::Scored(_)));
     *healthy.lock().unwrap() = false;
     replica.score(batch(), now);
     news(&mut replica, &mut reports, now).await;
@@ -91,25 +80,15 @@ async fn restarts_back_off_until_a_batch_is_scored() {
 #[tokio::test]
 async fn every_batch_has_its_limit_warm_up_included() {
     let (mut replica, mut reports, now) = start(scoring(Act::Score));
-    assert_eq!(
-        replica.next_timer(),
-        None,
-        "loading takes as long as it takes"
-    );
+    assert_eq!(replica.next_timer(), None, "loading takes as long as it takes");
     let made = reports.recv().await.unwrap();
     replica.hear(made, now);
     assert_eq!(replica.next_timer(), Some(now + 20 * SECOND), "two batches");
-    assert!(matches!(
-        news(&mut replica, &mut reports, now).await,
-        News::Ready
-    ));
+    assert!(matches!(news(&mut replica, &mut reports, now).await, News::Ready));
     assert_eq!(replica.next_timer(), None);
     replica.score(batch(), now);
     assert_eq!(replica.next_timer(), Some(now + 10 * SECOND));
-    assert!(matches!(
-        replica.tend(now + 10 * SECOND),
-        News::Failed(Failure::Hung(_))
-    ));
+    assert!(matches!(replica.tend(now + 10 * SECOND), News::Failed(Failure::Hung(_))));
     replica.stop().into_iter().for_each(join);
 }
 
@@ -123,10 +102,7 @@ async fn threads_that_hang_are_bounded() {
     };
     let (mut replica, mut reports, mut now) = start(plan(scripted(traits(), Arc::new(script))));
     for _ in 0..HUNG_THREADS_MAX {
-        assert!(matches!(
-            news(&mut replica, &mut reports, now).await,
-            News::Ready
-        ));
+        assert!(matches!(news(&mut replica, &mut reports, now).await, News::Ready));
         replica.score(batch(), now);
         now += 10 * SECOND;
         assert!(matches!(replica.tend(now), News::Failed(Failure::Hung(_))));
@@ -148,10 +124,9 @@ async fn threads_that_hang_are_bounded() {
 async fn failures_of_any_kind_are_told() {
     let away: EngineFactory = Arc::new(|| Err(EngineError::Device("is away".into())));
     let panics: EngineFactory = Arc::new(|| panic!("no {}", "luck"));
-    for (factory, expected) in [
-        (away, "the device failed: is away"),
-        (panics, "the engine panicked: no luck"),
-    ] {
+    for (factory, expected) in
+        [(away, "the device failed: is away"), (panics, "the engine panicked: no luck")]
+    {
         let (mut replica, mut reports, now) = start(plan(factory));
         let News::Failed(failure) = news(&mut replica, &mut reports, now).await else {
             panic!("it cannot start");
@@ -172,18 +147,6 @@ fn engines_warm_up_on_the_smallest_and_the_largest_batch() {
     let sizes = |warm_up: &WarmUp| warm_up.batches(&traits()).map(|batch| batch.pairs.len());
     assert_eq!(sizes(&warm_up), [1, 8]);
     let batch_tokens_max = Some(100);
-    assert_eq!(
-        sizes(&WarmUp {
-            batch_tokens_max,
-            ..warm_up.clone()
-        }),
-        [1, 1]
-    );
-    assert_eq!(
-        sizes(&WarmUp {
-            batch_pairs_max: 3,
-            ..warm_up
-        }),
-        [1, 3]
-    );
+    assert_eq!(sizes(&WarmUp { batch_tokens_max, ..warm_up.clone() }), [1, 1]);
+    assert_eq!(sizes(&WarmUp { batch_pairs_max: 3, ..warm_up }), [1, 3]);
 }

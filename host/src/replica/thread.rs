@@ -23,11 +23,8 @@ pub struct Voice {
 impl Voice {
     fn say(&self, event: Event) {
         // Without a listener there is nobody left to tell.
-        let _ = self.reports.send(Report {
-            replica: self.replica,
-            generation: self.generation,
-            event,
-        });
+        let _ =
+            self.reports.send(Report { replica: self.replica, generation: self.generation, event });
     }
 }
 
@@ -59,11 +56,9 @@ fn score(engine: &mut dyn CrossEncoder, batch: &Batch) -> Result<Outcome, Failur
     let took = began.elapsed();
     match logits.iter().position(|logit| !logit.is_finite()) {
         None => Ok(Outcome { logits, took }),
-        Some(position) => Err(Failure::NotFinite {
-            position,
-            pairs: logits.len(),
-            value: logits[position],
-        }),
+        Some(position) => {
+            Err(Failure::NotFinite { position, pairs: logits.len(), value: logits[position] })
+        }
     }
 }
 

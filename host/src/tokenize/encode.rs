@@ -68,9 +68,7 @@ impl PairEncoder {
         // A file may pad every text to a fixed length, or truncate it to one
         // that is not the model's.
         tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| unsupported(error.to_string()))?;
+        tokenizer.with_truncation(None).map_err(|error| unsupported(error.to_string()))?;
         let frame = Frame::learn(&tokenizer, token_types).map_err(unsupported)?;
         if length_max <= frame.tokens() {
             return Err(unsupported(format!(
@@ -78,13 +76,7 @@ impl PairEncoder {
                 frame.tokens()
             )));
         }
-        Ok(PairEncoder {
-            cuts: allows_cuts(&tokenizer),
-            tokenizer,
-            frame,
-            length_max,
-            truncation,
-        })
+        Ok(PairEncoder { cuts: allows_cuts(&tokenizer), tokenizer, frame, length_max, truncation })
     }
 
     pub fn length_max(&self) -> usize {
@@ -128,20 +120,13 @@ impl PairEncoder {
                 at_least: !text.whole,
                 limit,
             },
-            Misfit::Query => TokenizeError::QueryTooLong {
-                document: position,
-                tokens: asked + special,
-                limit,
-            },
+            Misfit::Query => {
+                TokenizeError::QueryTooLong { document: position, tokens: asked + special, limit }
+            }
         })?;
-        let Kept {
-            query: of_query,
-            document: of_document,
-        } = kept;
+        let Kept { query: of_query, document: of_document } = kept;
         Ok(EncodedPair {
-            pair: self
-                .frame
-                .pair(&query.ids[..of_query], &text.ids[..of_document]),
+            pair: self.frame.pair(&query.ids[..of_query], &text.ids[..of_document]),
             truncated: of_query < asked || of_document < text.ids.len(),
         })
     }

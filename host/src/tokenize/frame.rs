@@ -37,9 +37,8 @@ impl Frame {
         for (query, document) in PROBES {
             let encode = |text| own_ids(tokenizer, text).map_err(|error| error.to_string());
             let (query_ids, document_ids) = (encode(query)?, encode(document)?);
-            let pair = tokenizer
-                .encode((query, document), true)
-                .map_err(|error| error.to_string())?;
+            let pair =
+                tokenizer.encode((query, document), true).map_err(|error| error.to_string())?;
             let frame = match &learned {
                 Some(frame) => frame,
                 None => learned.insert(Frame::around(
@@ -88,9 +87,7 @@ impl Frame {
             before: ids[..query_at].into(),
             between: ids[query_to..document_at].into(),
             after: ids[document_to..].into(),
-            second_from: second
-                .filter(|_| token_types)
-                .map(|second| second - query_to),
+            second_from: second.filter(|_| token_types).map(|second| second - query_to),
         })
     }
 
@@ -100,23 +97,13 @@ impl Frame {
     }
 
     pub fn pair(&self, query: &[u32], document: &[u32]) -> Pair {
-        let ids: Box<[u32]> = [
-            &self.before[..],
-            query,
-            &self.between,
-            document,
-            &self.after,
-        ]
-        .concat()
-        .into();
+        let ids: Box<[u32]> =
+            [&self.before[..], query, &self.between, document, &self.after].concat().into();
         let second_from = match self.second_from {
             Some(behind) => self.before.len() + query.len() + behind,
             None => ids.len(),
         };
-        Pair {
-            ids,
-            second_from: second_from as u32,
-        }
+        Pair { ids, second_from: second_from as u32 }
     }
 }
 

@@ -31,11 +31,7 @@ pub enum TokenizeError {
     #[error(
         "the query has {tokens} tokens, special ones included, and leaves no room for document {document} within the limit of {limit}"
     )]
-    QueryTooLong {
-        document: usize,
-        tokens: usize,
-        limit: usize,
-    },
+    QueryTooLong { document: usize, tokens: usize, limit: usize },
     /// The tokenizer's threads have more requests waiting than they may.
     #[error("{limit} requests wait for the tokenizer, which is the limit")]
     Full { limit: usize },

@@ -124,10 +124,7 @@ impl TokenizerPool {
         truncate: Option<bool>,
     ) -> Result<Encoded, TokenizeError> {
         if documents.is_empty() {
-            return Ok(Encoded {
-                pairs: Vec::new(),
-                truncated: 0,
-            });
+            return Ok(Encoded { pairs: Vec::new(), truncated: 0 });
         }
         let (reply, answer) = oneshot::channel();
         let pieces = divide(&documents, self.threads_count);
@@ -244,10 +241,7 @@ impl Task {
     /// Answered, or nobody waits for it any more.
     fn is_over(&self) -> bool {
         let progress = lock(&self.progress);
-        progress
-            .reply
-            .as_ref()
-            .is_none_or(oneshot::Sender::is_closed)
+        progress.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     fn encode(
@@ -290,10 +284,7 @@ fn gather(progress: &mut Progress) -> Encoded {
     let pairs = std::mem::take(&mut progress.pairs);
     let truncated = pairs.iter().flatten().filter(|pair| pair.truncated).count();
     let pairs = pairs.into_iter().flatten();
-    Encoded {
-        pairs: pairs.map(|encoded| Arc::new(encoded.pair)).collect(),
-        truncated,
-    }
+    Encoded { pairs: pairs.map(|encoded| Arc::new(encoded.pair)).collect(), truncated }
 }
 
 /// Whoever panics holds none of these locks: a tokenizer runs outside of them.

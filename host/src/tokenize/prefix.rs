@@ -24,9 +24,7 @@ pub fn allows_cuts(tokenizer: &Tokenizer) -> bool {
     let added = tokenizer.get_added_tokens_decoder();
     tokenizer.get_normalizer().is_none_or(is_local)
         && tokenizer.get_pre_tokenizer().is_some_and(splits_at_spaces)
-        && added
-            .values()
-            .all(|token| token.content.bytes().all(|byte| byte.is_ascii_graphic()))
+        && added.values().all(|token| token.content.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 fn is_local(normalizer: &NormalizerWrapper) -> bool {

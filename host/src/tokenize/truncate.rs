@@ -32,10 +32,7 @@ pub fn keep(
     match truncation {
         Truncation::Error => Err(Misfit::Pair),
         Truncation::DocumentOnly if query >= room => Err(Misfit::Query),
-        Truncation::DocumentOnly => Ok(Kept {
-            query,
-            document: room - query,
-        }),
+        Truncation::DocumentOnly => Ok(Kept { query, document: room - query }),
         Truncation::LongestFirst => {
             let shorter = query.min(document).min(room / 2);
             let longer = room - shorter;
@@ -74,17 +71,10 @@ mod tests {
         room: usize,
         strategy: TruncationStrategy,
     ) -> Option<Kept> {
-        let params = TruncationParams {
-            max_length: room,
-            strategy,
-            ..TruncationParams::default()
-        };
+        let params = TruncationParams { max_length: room, strategy, ..TruncationParams::default() };
         let pair = (encoding(query), Some(encoding(document)));
         let (query, document) = truncate_encodings(pair.0, pair.1, &params).ok()?;
-        Some(Kept {
-            query: query.len(),
-            document: document?.len(),
-        })
+        Some(Kept { query: query.len(), document: document?.len() })
     }
 
     #[test]
@@ -107,11 +97,9 @@ mod tests {
     fn what_is_beyond_enough_changes_nothing() {
         for (query, more, room) in all(0..14, 0..14, 1..14) {
             let enough = enough(query, room);
-            for truncation in [
-                Truncation::LongestFirst,
-                Truncation::DocumentOnly,
-                Truncation::Error,
-            ] {
+            for truncation in
+                [Truncation::LongestFirst, Truncation::DocumentOnly, Truncation::Error]
+            {
                 assert_eq!(
                     keep(query, enough + more, room, truncation),
                     keep(query, enough, room, truncation),
@@ -123,23 +111,11 @@ mod tests {
     #[test]
     fn what_may_not_be_truncated_is_refused() {
         let error = Truncation::Error;
-        assert_eq!(
-            keep(3, 4, 7, error),
-            Ok(Kept {
-                query: 3,
-                document: 4
-            })
-        );
+        assert_eq!(keep(3, 4, 7, error), Ok(Kept { query: 3, document: 4 }));
         assert_eq!(keep(3, 5, 7, error), Err(Misfit::Pair));
         let only = Truncation::DocumentOnly;
         assert_eq!(keep(7, 1, 7, only), Err(Misfit::Query));
-        assert_eq!(
-            keep(7, 0, 7, only),
-            Ok(Kept {
-                query: 7,
-                document: 0
-            })
-        );
+        assert_eq!(keep(7, 0, 7, only), Ok(Kept { query: 7, document: 0 }));
     }
 
     fn all(
@@ -149,8 +125,7 @@ mod tests {
     ) -> impl Iterator<Item = (usize, usize, usize)> {
         a.flat_map(move |a| {
             let c = c.clone();
-            b.clone()
-                .flat_map(move |b| c.clone().map(move |c| (a, b, c)))
+            b.clone().flat_map(move |b| c.clone().map(move |c| (a, b, c)))
         })
     }
 }

@@ -108,20 +108,14 @@ impl World {
             since: self.cuts,
             bound: self.queue_cuts_max + 2 * (older + pairs as u64),
         };
-        let call = Call {
-            pairs: vec![queued; pairs],
-            answer: None,
-        };
+        let call = Call { pairs: vec![queued; pairs], answer: None };
         let id = self.schedule.push(entry, self.now);
         assert!(self.calls.insert(id, call).is_none());
     }
 
     /// Pairs of tickets older than `id` that may still be cut.
     fn unanswered_before(&self, id: Option<TicketId>) -> u64 {
-        let older = self
-            .calls
-            .iter()
-            .take_while(|(other, _)| id != Some(**other));
+        let older = self.calls.iter().take_while(|(other, _)| id != Some(**other));
         let alive = older.filter(|(_, call)| call.answer.is_none());
         alive.map(|(_, call)| call.pairs.len() as u64).sum()
     }
@@ -208,9 +202,8 @@ impl World {
     }
 
     fn land(&mut self) -> Option<Vec<Slot>> {
-        let busy: Vec<usize> = (0..self.replicas.len())
-            .filter(|&replica| self.replicas[replica].is_some())
-            .collect();
+        let busy: Vec<usize> =
+            (0..self.replicas.len()).filter(|&replica| self.replicas[replica].is_some()).collect();
         let &replica = self.rng.choice(&busy)?;
         self.replicas[replica].take()
     }
@@ -290,13 +283,8 @@ fn backlogged_routes_share_by_their_weights() {
         let mut rng = Rng::with_seed(seed.wrapping_add(history));
         let ragged = rng.bool();
         let tokens_max = rng.usize(200..2000);
-        let shape = Shape {
-            ragged,
-            tokens_min: 1,
-            tokens_max,
-            pairs_max: 100,
-            replicas: rng.usize(1..=4),
-        };
+        let shape =
+            Shape { ragged, tokens_min: 1, tokens_max, pairs_max: 100, replicas: rng.usize(1..=4) };
         let weights = [rng.u32(1..8), rng.u32(1..8)];
         let mut schedule = Schedule::new(u32::MAX, Duration::ZERO);
         let now = Instant::now();
@@ -338,19 +326,11 @@ fn backlogged_routes_share_by_their_weights() {
 #[test]
 #[ignore = "measures"]
 fn how_long_a_cut_takes() {
-    for (what, pairs_per_ticket, routes) in [
-        ("100 pairs a ticket", 100, 1),
-        ("1 pair a ticket", 1, 1),
-        ("10 routes", 10, 10),
-    ] {
+    for (what, pairs_per_ticket, routes) in
+        [("100 pairs a ticket", 100, 1), ("1 pair a ticket", 1, 1), ("10 routes", 10, 10)]
+    {
         for (ragged, tokens_max) in [(true, 4096), (false, 4096), (false, 32_768)] {
-            let shape = Shape {
-                ragged,
-                tokens_min: 256,
-                tokens_max,
-                pairs_max: 512,
-                replicas: 2,
-            };
+            let shape = Shape { ragged, tokens_min: 256, tokens_max, pairs_max: 512, replicas: 2 };
             let mut rng = Rng::with_seed(1);
             let mut schedule = Schedule::new(10_000, Duration::ZERO);
             let now = Instant::now();
@@ -377,10 +357,7 @@ fn how_long_a_cut_takes() {
                 cutting.push(began.elapsed());
                 pairs += slots.len();
                 // The tickets end when their last pair is scored.
-                for slot in slots
-                    .iter()
-                    .filter(|slot| slot.pair + 1 == pairs_per_ticket)
-                {
+                for slot in slots.iter().filter(|slot| slot.pair + 1 == pairs_per_ticket) {
                     schedule.remove(slot.ticket);
                 }
             }

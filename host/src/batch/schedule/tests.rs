@@ -11,12 +11,7 @@ struct Push {
 }
 
 fn push(route: &'static str, tokens: &[u32]) -> Push {
-    Push {
-        route,
-        weight: 1,
-        priority: Priority::Normal,
-        tokens: tokens.to_vec(),
-    }
+    Push { route, weight: 1, priority: Priority::Normal, tokens: tokens.to_vec() }
 }
 
 impl Push {
@@ -30,20 +25,11 @@ impl Push {
 }
 
 fn shape(tokens_max: usize) -> Shape {
-    Shape {
-        ragged: true,
-        tokens_min: 1,
-        tokens_max,
-        pairs_max: 100,
-        replicas: 1,
-    }
+    Shape { ragged: true, tokens_min: 1, tokens_max, pairs_max: 100, replicas: 1 }
 }
 
 fn padded(tokens_max: usize) -> Shape {
-    Shape {
-        ragged: false,
-        ..shape(tokens_max)
-    }
+    Shape { ragged: false, ..shape(tokens_max) }
 }
 
 fn add(schedule: &mut Schedule, push: Push, now: Instant) -> TicketId {
@@ -63,10 +49,7 @@ fn cut(schedule: &mut Schedule, shape: &Shape) -> Vec<(u64, u32)> {
 }
 
 fn named(slots: &[Slot]) -> Vec<(u64, u32)> {
-    let mut names: Vec<_> = slots
-        .iter()
-        .map(|slot| (slot.ticket.0, slot.pair))
-        .collect();
+    let mut names: Vec<_> = slots.iter().map(|slot| (slot.ticket.0, slot.pair)).collect();
     names.sort_unstable();
     names
 }
@@ -128,10 +111,7 @@ fn batches_are_cut_in_order_and_to_size() {
         "weights divide the tokens",
         vec![push("a", &[10; 6]).weight(3), push("b", &[10; 2]).weight(1)],
         shape(40),
-        &[
-            &[(0, 0), (0, 1), (0, 2), (1, 0)],
-            &[(0, 3), (0, 4), (0, 5), (1, 1)],
-        ],
+        &[&[(0, 0), (0, 1), (0, 2), (1, 0)], &[(0, 3), (0, 4), (0, 5), (1, 1)]],
     );
     check(
         "a pair longer than the budget goes alone",
@@ -142,29 +122,19 @@ fn batches_are_cut_in_order_and_to_size() {
     check(
         "pairs are bounded, too",
         vec![push("a", &[1; 5])],
-        Shape {
-            pairs_max: 2,
-            ..shape(100)
-        },
+        Shape { pairs_max: 2, ..shape(100) },
         &[&[(0, 0), (0, 1)], &[(0, 2), (0, 3)], &[(0, 4)]],
     );
     check(
         "a small request is spread over the replicas",
         vec![push("a", &[10; 4])],
-        Shape {
-            replicas: 4,
-            ..shape(100)
-        },
+        Shape { replicas: 4, ..shape(100) },
         &[&[(0, 0)], &[(0, 1)], &[(0, 2)], &[(0, 3)]],
     );
     check(
         "but not into batches too small for the engine",
         vec![push("a", &[10; 4])],
-        Shape {
-            replicas: 4,
-            tokens_min: 20,
-            ..shape(100)
-        },
+        Shape { replicas: 4, tokens_min: 20, ..shape(100) },
         &[&[(0, 0), (0, 1)], &[(0, 2), (0, 3)]],
     );
 }
@@ -199,10 +169,7 @@ fn padded_batches_hold_pairs_of_similar_length() {
     check(
         "unless the engine would be starved",
         vec![push("a", &[40, 5, 5])],
-        Shape {
-            tokens_min: 80,
-            ..padded(200)
-        },
+        Shape { tokens_min: 80, ..padded(200) },
         &[&[(0, 0), (0, 1)], &[(0, 2)]],
     );
     check(
@@ -242,11 +209,7 @@ fn nobody_starves() {
     add(&mut schedule, push("a", &[10]).priority(Priority::Low), now);
     let mut batches = Vec::new();
     for _ in 0..5 {
-        add(
-            &mut schedule,
-            push("b", &[10]).priority(Priority::High),
-            now,
-        );
+        add(&mut schedule, push("b", &[10]).priority(Priority::High), now);
         batches.push(cut(&mut schedule, &shape(10)));
     }
     // Overdue before the fourth cut.
@@ -264,13 +227,7 @@ fn what_leaves_is_gone_at_once() {
     let left = schedule.remove(first).unwrap();
     assert_eq!(left.pairs, 2, "one is in a batch");
     assert_eq!(schedule.remove(first), None);
-    assert_eq!(
-        schedule.queued(),
-        Queued {
-            pairs: 1,
-            tokens: 7
-        }
-    );
+    assert_eq!(schedule.queued(), Queued { pairs: 1, tokens: 7 });
     assert_eq!(cut(&mut schedule, &shape(10)), [(1, 0)]);
     assert_eq!(schedule.cut(&shape(10)), []);
 }
@@ -292,17 +249,10 @@ fn deadlines_only_expire() {
     let late = add(&mut schedule, 9);
     let soon = add(&mut schedule, 5);
     assert_eq!(schedule.next_deadline(), Some(now + Duration::from_secs(5)));
-    assert_eq!(
-        cut(&mut schedule, &shape(20)),
-        [(0, 0), (0, 1)],
-        "arrival first"
-    );
+    assert_eq!(cut(&mut schedule, &shape(20)), [(0, 0), (0, 1)], "arrival first");
     assert_eq!(schedule.expire(now + Duration::from_millis(4_999)), []);
     let left = |ticket, pairs| Left { ticket, pairs };
-    assert_eq!(
-        schedule.expire(now + Duration::from_secs(5)),
-        [left(soon, 2)]
-    );
+    assert_eq!(schedule.expire(now + Duration::from_secs(5)), [left(soon, 2)]);
     let expired = schedule.expire(now + Duration::from_secs(60));
     assert_eq!(expired, [left(late, 0)], "also when all is in a batch");
     assert!(schedule.is_empty());
@@ -318,20 +268,13 @@ fn failed_pairs_are_tried_once_more_each_ticket_by_itself() {
     }
     let batch = schedule.cut(&shape(40));
     assert_eq!(batch.len(), 4);
-    add(
-        &mut schedule,
-        push("a", &[10]).priority(Priority::High),
-        now,
-    );
+    add(&mut schedule, push("a", &[10]).priority(Priority::High), now);
     assert_eq!(schedule.put_back(&batch), []);
     assert_eq!(schedule.queued().pairs, 5);
     let again = schedule.cut(&shape(40));
     assert_eq!(named(&again), [(0, 0), (0, 1)], "at the front, alone");
     let lost = schedule.put_back(&again);
-    assert_eq!(
-        lost.iter().map(|left| left.ticket.0).collect::<Vec<_>>(),
-        [0]
-    );
+    assert_eq!(lost.iter().map(|left| left.ticket.0).collect::<Vec<_>>(), [0]);
     assert_eq!(cut(&mut schedule, &shape(40)), [(1, 0), (1, 1)]);
     assert_eq!(cut(&mut schedule, &shape(40)), [(2, 0)]);
 }

@@ -70,11 +70,7 @@ impl Server {
                 tokio::spawn(connection);
             }
         });
-        Server {
-            endpoint,
-            asked,
-            task,
-        }
+        Server { endpoint, asked, task }
     }
 
     fn asked_for(&self, file: &str) -> bool {
@@ -89,26 +85,18 @@ fn answer(
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if path == format!("/api/models/{ID}/revision/main") {
-        let siblings: Vec<_> = files
-            .keys()
-            .map(|name| json!({ "rfilename": name }))
-            .collect();
+        let siblings: Vec<_> = files.keys().map(|name| json!({ "rfilename": name })).collect();
         let info = json!({ "sha": COMMIT, "siblings": siblings });
         return Response::new(Full::from(info.to_string()));
     }
-    let file = path
-        .strip_prefix(&format!("/{ID}/resolve/main/"))
-        .and_then(|name| files.get(name));
+    let file = path.strip_prefix(&format!("/{ID}/resolve/main/")).and_then(|name| files.get(name));
     let Some(file) = file else {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     };
     let range = request.headers()[RANGE].to_str().unwrap();
-    let (from, to) = range
-        .strip_prefix("bytes=")
-        .and_then(|range| range.split_once('-'))
-        .unwrap();
+    let (from, to) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).unwrap();
     let from: usize = from.parse().unwrap();
     let to = to.parse::<usize>().unwrap().min(file.len() - 1);
     Response::builder()
@@ -143,10 +131,7 @@ async fn a_model_is_downloaded_once() {
         let source = Path::new(FIXTURES).join(fixture);
         for weights in &first.weights {
             let original = source.join(weights.file_name().unwrap());
-            assert_eq!(
-                std::fs::read(weights).unwrap(),
-                std::fs::read(original).unwrap()
-            );
+            assert_eq!(std::fs::read(weights).unwrap(), std::fs::read(original).unwrap());
         }
         {
             let asked = server.asked.lock().unwrap();
@@ -172,10 +157,7 @@ async fn a_model_that_no_engine_runs_is_refused_before_its_weights() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::of("refused/deberta").await;
     let error = locate(ID, &hub(&dir, &server.endpoint)).await.unwrap_err();
-    assert!(
-        matches!(error, CheckpointError::Unsupported { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, CheckpointError::Unsupported { .. }), "{error}");
     assert!(!server.asked_for("tokenizer.json"));
 }
 
@@ -188,9 +170,7 @@ async fn an_interrupted_download_is_completed() {
     std::fs::remove_file(&whole.weights[0]).unwrap();
     locate(ID, &hub).await.unwrap();
     let asked = server.asked.lock().unwrap();
-    let configs = asked
-        .iter()
-        .filter(|(path, _)| path.ends_with("/config.json"));
+    let configs = asked.iter().filter(|(path, _)| path.ends_with("/config.json"));
     assert_eq!(configs.count(), 2, "its size, then its bytes, once");
 }
 
@@ -199,14 +179,8 @@ async fn what_fails_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::of("refused/deberta").await;
     let hub = hub(&dir, &server.endpoint);
-    let offline = Hub {
-        offline: true,
-        ..hub.clone()
-    };
-    let unreachable = Hub {
-        endpoint: Some("http://127.0.0.1:1".to_owned()),
-        ..hub.clone()
-    };
+    let offline = Hub { offline: true, ..hub.clone() };
+    let unreachable = Hub { endpoint: Some("http://127.0.0.1:1".to_owned()), ..hub.clone() };
     for (source, hub, expected) in [
         ("owner/other", &hub, "404"),
         (ID, &offline, "off limits (HF_HUB_OFFLINE)"),

@@ -25,11 +25,7 @@ fn a_quantised_file_becomes_a_checkpoint() {
     original.config.note = None;
     assert_eq!(imported.config, original.config);
     assert_eq!(imported.warning, None);
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        1,
-        "nothing temporary is left"
-    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing temporary is left");
 }
 
 #[test]
@@ -69,9 +65,7 @@ fn refusal(change: impl FnOnce(&mut Graph)) -> String {
     let path = dir.path().join("model.onnx");
     let model = onnx::Model { graph: Some(graph) };
     std::fs::write(&path, model.encode_to_vec()).unwrap();
-    import(&path, Some(&tokenizer()), None, &dir.path().join("out"))
-        .unwrap_err()
-        .to_string()
+    import(&path, Some(&tokenizer()), None, &dir.path().join("out")).unwrap_err().to_string()
 }
 
 fn node<'a>(graph: &'a mut Graph, op: &str) -> &'a mut Node {
@@ -88,24 +82,17 @@ fn whatever_is_no_bert_is_refused_by_name() {
     const BIAS: &str = "bert.encoder.layer.1.output.dense.bias";
     const TABLE: &str = "bert.embeddings.position_embeddings.weight_quantized";
     for (expected, change) in [
-        (
-            "operator `Conv",
-            (|g| node(g, "Tanh").op = "Conv".into()) as fn(&mut Graph),
-        ),
+        ("operator `Conv", (|g| node(g, "Tanh").op = "Conv".into()) as fn(&mut Graph)),
         ("operator domain `com.example (Tanh)`", |g| {
             node(g, "Tanh").domain = "com.example".into();
         }),
-        ("no Tanh alone after", |g| {
-            node(g, "Tanh").op = "Relu".into()
-        }),
+        ("no Tanh alone after", |g| node(g, "Tanh").op = "Relu".into()),
         ("activation of `Add, Div, Mul, Sqrt`", |g| {
             for node in g.nodes.iter_mut().filter(|node| node.op == "Erf") {
                 node.op = "Sqrt".into();
             }
         }),
-        ("external data of initialiser", |g| {
-            g.initializers[0].location = 1
-        }),
+        ("external data of initialiser", |g| g.initializers[0].location = 1),
         ("expected [48]", |g| {
             let bias = initializer(g, BIAS);
             bias.raw = bias.raw.slice(4..);
@@ -120,9 +107,7 @@ fn whatever_is_no_bert_is_refused_by_name() {
             initializer(g, TABLE).dims = vec![1 << 62, 8];
         }),
         ("no bias of", |g| initializer(g, BIAS).name = "else".into()),
-        ("TensorProto.DataType 7", |g| {
-            initializer(g, TABLE).kind = INT64
-        }),
+        ("TensorProto.DataType 7", |g| initializer(g, TABLE).kind = INT64),
         ("no single output", |g| g.outputs.clear()),
         ("weights are not quantised", |g| {
             g.nodes.retain(|node| node.op != "MatMulInteger");
@@ -208,10 +193,7 @@ fn the_tokenizer_is_looked_for_beside_the_model() {
     std::fs::copy(tiny(), &path).unwrap();
     let out = dir.path().join("out");
     let error = import(&path, None, None, &out).unwrap_err();
-    assert!(
-        error.to_string().contains("has no tokenizer.json"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("has no tokenizer.json"), "{error}");
     std::fs::copy(tokenizer(), dir.path().join(TOKENIZER)).unwrap();
     import(&path, None, None, &out).unwrap();
     let config = std::fs::read_to_string(out.join(CONFIG)).unwrap();

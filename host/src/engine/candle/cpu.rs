@@ -40,11 +40,7 @@ impl InplaceOp2 for AddInPlace {
         let (a, b) = (&mut a[a_from..a_to], &b[b_from..b_to]);
         let columns = a_layout.dims().last().copied().unwrap_or(1);
         if b_layout.dims().last() != Some(&columns) || !a.len().is_multiple_of(b.len().max(1)) {
-            bail!(
-                "add-in-place of {:?} to {:?}",
-                b_layout.dims(),
-                a_layout.dims()
-            );
+            bail!("add-in-place of {:?} to {:?}", b_layout.dims(), a_layout.dims());
         }
         let rows_each = a.len() / b.len();
         a.par_chunks_mut(columns)
@@ -106,19 +102,12 @@ fn erf(x: f32) -> f32 {
         -2.954_6e-3,
         -1.609_603_3e-2,
     ];
-    const Q: [f32; 5] = [
-        -1.456_607_2e-5,
-        -2.133_740_6e-4,
-        -1.682_827e-3,
-        -7.373_329e-3,
-        -1.426_473_9e-2,
-    ];
+    const Q: [f32; 5] =
+        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
     let polynomial = |coefficients: &[f32]| {
-        coefficients
-            .iter()
-            .fold(0.0, |sum, coefficient| sum * square + coefficient)
+        coefficients.iter().fold(0.0, |sum, coefficient| sum * square + coefficient)
     };
     x * polynomial(&P) / polynomial(&Q)
 }

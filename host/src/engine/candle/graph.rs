@@ -79,11 +79,7 @@ impl Graph {
         config: &ModelConfig,
         placement: Placement,
     ) -> std::result::Result<Self, EngineError> {
-        let load = Loader {
-            weights,
-            config,
-            placement: &placement,
-        };
+        let load = Loader { weights, config, placement: &placement };
         let hidden = config.hidden;
         let (dense, logit) = match config.family {
             Family::Bert => ("pooler.dense", "classifier"),
@@ -133,20 +129,14 @@ impl Graph {
             head: self.config.hidden / self.config.heads,
         };
 
-        let x = ops::add(
-            ops::gather(&self.words, &ids)?,
-            &ops::gather(&self.places, &places)?,
-        )?;
+        let x = ops::add(ops::gather(&self.words, &ids)?, &ops::gather(&self.places, &places)?)?;
         let mut x = self.embedded.run(&x)?;
         let (last, before) = self.layers.split_last().expect("a model has layers");
         for layer in before {
             let context = layer.attend(&x, &shape, mask.as_ref(), self.attention)?;
             x = layer.follow(&context, &x, self.config.activation)?;
         }
-        let cls = x
-            .reshape((pairs, length, self.config.hidden))?
-            .narrow(1, 0, 1)?
-            .squeeze(1)?;
+        let cls = x.reshape((pairs, length, self.config.hidden))?.narrow(1, 0, 1)?.squeeze(1)?;
         let cls = ops::contiguous(&cls)?;
         let context = last.attend_from(&cls, &x, &shape, mask.as_ref())?;
         last.follow(&context, &cls, self.config.activation)
@@ -234,9 +224,7 @@ impl Layer {
 
     /// What follows attention, for as many rows as there are.
     fn follow(&self, context: &Tensor, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        let x = self
-            .attended_norm
-            .run(&ops::add(self.attended.run(context)?, x)?)?;
+        let x = self.attended_norm.run(&ops::add(self.attended.run(context)?, x)?)?;
         let wide = ops::add_activate(self.wide.product(&x)?, &self.wide.bias, activation)?;
         self.norm.run(&ops::add(self.narrow.run(&wide)?, &x)?)
     }
@@ -311,10 +299,9 @@ impl Loader<'_> {
     fn values(&self, name: &str, shape: &[usize]) -> Loaded<Vec<f32>> {
         let prefixed = format!("{}.{name}", self.config.family.prefix());
         let mut names = vec![prefixed, name.to_owned()];
-        for (new, old) in [
-            ("LayerNorm.weight", "LayerNorm.gamma"),
-            ("LayerNorm.bias", "LayerNorm.beta"),
-        ] {
+        for (new, old) in
+            [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
+        {
             if name.ends_with(new) {
                 let older: Vec<_> = names.iter().map(|name| name.replace(new, old)).collect();
                 names.extend(older);
@@ -335,27 +322,14 @@ impl Loader<'_> {
     }
 
     fn places(&self) -> Loaded<Tensor> {
-        let ModelConfig {
-            positions,
-            type_vocab,
-            hidden,
-            ..
-        } = *self.config;
-        let position = self.values(
-            "embeddings.position_embeddings.weight",
-            &[positions, hidden],
-        )?;
-        let kind = self.values(
-            "embeddings.token_type_embeddings.weight",
-            &[type_vocab, hidden],
-        )?;
+        let ModelConfig { positions, type_vocab, hidden, .. } = *self.config;
+        let position =
+            self.values("embeddings.position_embeddings.weight", &[positions, hidden])?;
+        let kind = self.values("embeddings.token_type_embeddings.weight", &[type_vocab, hidden])?;
         let sums = kind
             .chunks(hidden)
             .flat_map(|kind| {
-                position
-                    .iter()
-                    .enumerate()
-                    .map(|(at, value)| value + kind[at % hidden])
+                position.iter().enumerate().map(|(at, value)| value + kind[at % hidden])
             })
             .collect();
         self.place(sums, &[type_vocab * positions, hidden])

@@ -62,8 +62,7 @@ impl Padded {
         let pad = self.length - ids.len();
         self.ids.extend(ids);
         self.ids.extend(std::iter::repeat_n(config.pad_id, pad));
-        self.types
-            .extend((0..ids.len()).map(|at| if at < second_from { 0 } else { second_type }));
+        self.types.extend((0..ids.len()).map(|at| if at < second_from { 0 } else { second_type }));
         self.types.extend(std::iter::repeat_n(0, pad));
         match config.family {
             Family::Bert => self.positions.extend(0..ids.len() as u32),

@@ -51,9 +51,7 @@ pub fn factory(
     let plan = Plan::new(checkpoint, settings)?;
     if matches!(device(settings.device)?, Device::Cpu) {
         let model = plan.load(Device::Cpu)?;
-        return Ok(Arc::new(move || {
-            Ok(Box::new(plan.engine(model.clone(), &Device::Cpu)?))
-        }));
+        return Ok(Arc::new(move || Ok(Box::new(plan.engine(model.clone(), &Device::Cpu)?))));
     }
     let kind = settings.device;
     Ok(Arc::new(move || {
@@ -91,11 +89,7 @@ impl Plan {
         Ok(match self.kind {
             EngineKind::Candle => {
                 let attention = Attention::on(&device, config);
-                let placement = Placement {
-                    device,
-                    dtype: self.dtype,
-                    attention,
-                };
+                let placement = Placement { device, dtype: self.dtype, attention };
                 Arc::new(Graph::load(&weights, config, placement)?)
             }
             EngineKind::CandleStock => Arc::new(Stock::load(&weights, config, self.dtype, device)?),
@@ -117,16 +111,8 @@ impl Plan {
             traits: EngineTraits {
                 ragged: false,
                 length_max: self.length_max,
-                batch_tokens_max: if cpu {
-                    CPU_BATCH_TOKENS_MAX
-                } else {
-                    GPU_BATCH_TOKENS_MAX
-                },
-                batch_tokens_min: if cpu {
-                    CPU_BATCH_TOKENS_MIN
-                } else {
-                    GPU_BATCH_TOKENS_MIN
-                },
+                batch_tokens_max: if cpu { CPU_BATCH_TOKENS_MAX } else { GPU_BATCH_TOKENS_MAX },
+                batch_tokens_min: if cpu { CPU_BATCH_TOKENS_MIN } else { GPU_BATCH_TOKENS_MIN },
                 precision: self.dtype.as_str(),
             },
         })

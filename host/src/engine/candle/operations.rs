@@ -25,18 +25,10 @@ use crate::engine::{Batch, Pair};
 /// Runs a batch with padding and one without, and returns what was used.
 fn record(checkpoint: &Checkpoint, dtype: DType, attention: Attention) -> BTreeSet<OpUse> {
     let weights = Weights::read(&checkpoint.weights).unwrap();
-    let placement = Placement {
-        device: Device::Cpu,
-        dtype,
-        attention,
-    };
+    let placement = Placement { device: Device::Cpu, dtype, attention };
     let graph = Graph::load(&weights, &checkpoint.config, placement).unwrap();
-    let pair = |tokens: u32| {
-        Arc::new(Pair {
-            ids: (2..2 + tokens).collect(),
-            second_from: tokens / 2,
-        })
-    };
+    let pair =
+        |tokens: u32| Arc::new(Pair { ids: (2..2 + tokens).collect(), second_from: tokens / 2 });
     let mut used = BTreeSet::new();
     for pairs in [vec![pair(7), pair(32)], vec![pair(32), pair(32)]] {
         let batch = Batch { pairs };
@@ -64,30 +56,10 @@ const CORE: &str = "candle-core/src/metal_backend/mod.rs";
 
 const PLACES: [Place; 15] = [
     place("add", "mod.rs:1920 binary", "binary.metal:200 badd", FLOATS),
-    place(
-        "copy_strided",
-        "mod.rs:1837 copy_strided_src",
-        "unary.metal:233 copy",
-        FLOATS,
-    ),
-    place(
-        "download",
-        "mod.rs:104 to_cpu_storage",
-        "none: a copy by the host",
-        &["f32"],
-    ),
-    place(
-        "gelu",
-        "mod.rs:668 unary_impl",
-        "unary.metal:235 ugelu",
-        FLOATS,
-    ),
-    place(
-        "gelu_erf",
-        "mod.rs:668 unary_impl",
-        "unary.metal:228 ugelu_erf",
-        FLOATS,
-    ),
+    place("copy_strided", "mod.rs:1837 copy_strided_src", "unary.metal:233 copy", FLOATS),
+    place("download", "mod.rs:104 to_cpu_storage", "none: a copy by the host", &["f32"]),
+    place("gelu", "mod.rs:668 unary_impl", "unary.metal:235 ugelu", FLOATS),
+    place("gelu_erf", "mod.rs:668 unary_impl", "unary.metal:228 ugelu_erf", FLOATS),
     place(
         "index_select",
         "mod.rs:1604 index_select",
@@ -100,54 +72,24 @@ const PLACES: [Place; 15] = [
         "reduce.metal:1492 layernorm_f32, :1493 layernorm_f16",
         FLOATS,
     ),
-    place(
-        "matmul",
-        "mod.rs:1729 matmul",
-        "mlx_gemm.metal:1439 gemm f32, :1440 gemm f16",
-        FLOATS,
-    ),
-    place(
-        "relu",
-        "mod.rs:668 unary_impl",
-        "unary.metal:236 urelu",
-        FLOATS,
-    ),
+    place("matmul", "mod.rs:1729 matmul", "mlx_gemm.metal:1439 gemm f32, :1440 gemm f16", FLOATS),
+    place("relu", "mod.rs:668 unary_impl", "unary.metal:236 urelu", FLOATS),
     place(
         "sdpa",
         "candle-nn/src/ops.rs:1033 Sdpa::metal_fwd",
         "scaled_dot_product_attention.metal:2309 steel_attention, masks of the query's type",
         FLOATS,
     ),
-    place(
-        "silu",
-        "mod.rs:668 unary_impl",
-        "unary.metal:234 usilu",
-        FLOATS,
-    ),
+    place("silu", "mod.rs:668 unary_impl", "unary.metal:234 usilu", FLOATS),
     place(
         "softmax_last_dim",
         "candle-nn/src/ops.rs:390 SoftmaxLastDim::metal_fwd",
         "reduce.metal:1527 softmax_f32, :1528 softmax_f16",
         FLOATS,
     ),
-    place(
-        "tanh",
-        "mod.rs:668 unary_impl",
-        "unary.metal:248 utanh",
-        FLOATS,
-    ),
-    place(
-        "to_dtype",
-        "mod.rs:547 to_dtype",
-        "cast.metal:98 from f16, :97 from f32",
-        FLOATS,
-    ),
-    place(
-        "upload",
-        "mod.rs:2095 storage_from_slice",
-        "none: a copy by the host",
-        &["f32", "u32"],
-    ),
+    place("tanh", "mod.rs:668 unary_impl", "unary.metal:248 utanh", FLOATS),
+    place("to_dtype", "mod.rs:547 to_dtype", "cast.metal:98 from f16, :97 from f32", FLOATS),
+    place("upload", "mod.rs:2095 storage_from_slice", "none: a copy by the host", &["f32", "u32"]),
 ];
 
 const fn place(
@@ -156,12 +98,7 @@ const fn place(
     kernel: &'static str,
     types: &'static [&'static str],
 ) -> Place {
-    Place {
-        name,
-        dispatch,
-        kernel,
-        types,
-    }
+    Place { name, dispatch, kernel, types }
 }
 
 fn table(used: &BTreeSet<OpUse>) -> String {
@@ -184,10 +121,7 @@ fn table(used: &BTreeSet<OpUse>) -> String {
     for OpUse { name, inputs } in used {
         let place = PLACES.iter().find(|place| place.name == *name);
         let place = place.unwrap_or_else(|| panic!("`{name}` has no place on Metal"));
-        assert!(
-            place.types.contains(&inputs[0]),
-            "`{name}` has no place on Metal for {inputs:?}"
-        );
+        assert!(place.types.contains(&inputs[0]), "`{name}` has no place on Metal for {inputs:?}");
         writeln!(
             text,
             "| {name} | {} | {} | {} |",
@@ -218,11 +152,7 @@ fn every_operation_has_a_place_on_metal() {
     }
     for place in &PLACES {
         let asked = used.iter().any(|op| op.name == place.name);
-        assert!(
-            asked,
-            "`{}` is in the table but never asked for",
-            place.name
-        );
+        assert!(asked, "`{}` is in the table but never asked for", place.name);
     }
     let path = root.join("docs/metal-operations.md");
     let expected = table(&used);
@@ -231,8 +161,5 @@ fn every_operation_has_a_place_on_metal() {
         std::fs::write(&path, &expected).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == expected,
-        "docs/metal-operations.md is stale; MAITRED_BLESS=1 writes it anew"
-    );
+    assert!(found == expected, "docs/metal-operations.md is stale; MAITRED_BLESS=1 writes it anew");
 }

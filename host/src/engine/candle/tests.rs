@@ -84,9 +84,7 @@ pub fn goldens(path: &Path, tokenizer: &Path) -> (Vec<Arc<Pair>>, Vec<f32>) {
 }
 
 pub fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
-    let batch = Batch {
-        pairs: pairs.to_vec(),
-    };
+    let batch = Batch { pairs: pairs.to_vec() };
     let mut logits = vec![f32::NAN; pairs.len()];
     engine.score(&batch, &mut logits).unwrap();
     logits
@@ -94,10 +92,7 @@ pub fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
 
 pub fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max)
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 pub fn engine(dir: &Path, kind: EngineKind) -> Box<dyn CrossEncoder> {
@@ -105,12 +100,8 @@ pub fn engine(dir: &Path, kind: EngineKind) -> Box<dyn CrossEncoder> {
     engine::factory(&checkpoint, &settings(kind)).unwrap()().unwrap()
 }
 
-const TINY: [&str; 4] = [
-    "tiny-bert",
-    "tiny-bert-f16",
-    "tiny-bert-bf16-sharded",
-    "tiny-xlm-roberta",
-];
+const TINY: [&str; 4] =
+    ["tiny-bert", "tiny-bert-f16", "tiny-bert-bf16-sharded", "tiny-xlm-roberta"];
 
 #[test]
 pub fn scores_are_the_references() {
@@ -143,9 +134,8 @@ fn a_pair_scores_the_same_in_any_batch() {
         let (pairs, expected) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
         let mut engine = engine(&dir, EngineKind::Candle);
         for _ in 0..20 {
-            let chosen: Vec<usize> = (0..random.usize(1..12))
-                .map(|_| random.usize(..pairs.len()))
-                .collect();
+            let chosen: Vec<usize> =
+                (0..random.usize(1..12)).map(|_| random.usize(..pairs.len())).collect();
             let batch: Vec<_> = chosen.iter().map(|at| pairs[*at].clone()).collect();
             let expected: Vec<_> = chosen.iter().map(|at| expected[*at]).collect();
             let far = difference(&score(&mut *engine, &batch), &expected);
@@ -178,11 +168,7 @@ fn a_gpus_shapes_and_numbers_give_the_same_scores() {
 
 pub fn gpu_like(checkpoint: &Checkpoint, dtype: DType) -> Graph {
     let weights = Weights::read(&checkpoint.weights).unwrap();
-    let placement = Placement {
-        device: Device::Cpu,
-        dtype,
-        attention: Attention::Fused,
-    };
+    let placement = Placement { device: Device::Cpu, dtype, attention: Attention::Fused };
     Graph::load(&weights, &checkpoint.config, placement).unwrap()
 }
 
@@ -194,13 +180,8 @@ fn what_does_not_fit_the_model_is_refused() {
         (vec![5; 129], "129 tokens, the model takes 1 to 128"),
         (vec![2, 1200], "id 1200, the model knows 1200"),
     ] {
-        let pair = Pair {
-            second_from: 0,
-            ids: ids.into(),
-        };
-        let batch = Batch {
-            pairs: vec![Arc::new(pair)],
-        };
+        let pair = Pair { second_from: 0, ids: ids.into() };
+        let batch = Batch { pairs: vec![Arc::new(pair)] };
         let error = engine.score(&batch, &mut [0.0]).unwrap_err();
         assert!(matches!(error, EngineError::Batch(_)), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
@@ -223,38 +204,14 @@ fn what_an_engine_cannot_do_is_refused_by_name() {
         settings
     };
     for (checkpoint, settings, expected) in [
-        (
-            &roberta,
-            settings(EngineKind::CandleStock),
-            "family Roberta",
-        ),
-        (
-            &bert,
-            with(|s| s.precision = Precision::Bf16),
-            "bf16 on the CPU",
-        ),
-        (
-            &narrow,
-            candle.clone(),
-            "has shape [1200, 48], expected [1200, 64]",
-        ),
-        (
-            &deep,
-            candle.clone(),
-            "`bert.encoder.layer.3.attention.self.query.weight`",
-        ),
+        (&roberta, settings(EngineKind::CandleStock), "family Roberta"),
+        (&bert, with(|s| s.precision = Precision::Bf16), "bf16 on the CPU"),
+        (&narrow, candle.clone(), "has shape [1200, 48], expected [1200, 64]"),
+        (&deep, candle.clone(), "`bert.encoder.layer.3.attention.self.query.weight`"),
         #[cfg(not(feature = "metal"))]
-        (
-            &bert,
-            with(|s| s.device = DeviceKind::Metal),
-            "--features metal",
-        ),
+        (&bert, with(|s| s.device = DeviceKind::Metal), "--features metal"),
         #[cfg(not(feature = "cuda"))]
-        (
-            &bert,
-            with(|s| s.device = DeviceKind::Cuda),
-            "--features cuda",
-        ),
+        (&bert, with(|s| s.device = DeviceKind::Cuda), "--features cuda"),
     ] {
         let error = engine::factory(checkpoint, &settings).err().unwrap();
         assert!(error.to_string().contains(expected), "{error}");

@@ -97,10 +97,7 @@ pub fn decode(
 }
 
 fn rank_fields(body: &Object<'_>, bounds: &Bounds) -> Result<Vec<String>, Problem> {
-    let bound = Bound {
-        what: "the number of `rank_fields`",
-        max: bounds.fields_max,
-    };
+    let bound = Bound { what: "the number of `rank_fields`", max: bounds.fields_max };
     let names = body.list("rank_fields", bound)?.unwrap_or_default();
     names
         .into_iter()
@@ -122,9 +119,7 @@ fn priority(body: &Object<'_>) -> Result<Priority, Problem> {
 fn echo(sent: &Sent<'_>) -> Echo {
     match kind(sent.raw) {
         Kind::Object => Echo::Object(sent.raw.to_owned()),
-        _ => Echo::Text {
-            text: sent.asked.text.clone(),
-        },
+        _ => Echo::Text { text: sent.asked.text.clone() },
     }
 }
 
@@ -179,22 +174,15 @@ impl Reply {
             id: served.request_id,
             results: results.collect(),
             meta: Meta {
-                api_version: ApiVersion {
-                    version: self.version.number(),
-                },
+                api_version: ApiVersion { version: self.version.number() },
                 billed_units: BilledUnits {
                     search_units: self.documents.div_ceil(DOCUMENTS_PER_SEARCH),
                 },
-                tokens: Tokens {
-                    input_tokens: served.answer.report.tokens(),
-                },
+                tokens: Tokens { input_tokens: served.answer.report.tokens() },
                 warnings: self.warnings(served.answer, served.length_max),
             },
         };
-        Encoded {
-            body: json(&body),
-            headers: Vec::new(),
-        }
+        Encoded { body: json(&body), headers: Vec::new() }
     }
 
     /// What a client may want to know although it got its answer.

@@ -32,10 +32,7 @@ pub fn documents<'a>(
     rank_fields: &[String],
     bounds: &Bounds,
 ) -> Result<Vec<Sent<'a>>, Problem> {
-    let bound = Bound {
-        what: "the number of documents",
-        max: bounds.documents_max,
-    };
+    let bound = Bound { what: "the number of documents", max: bounds.documents_max };
     let Some(list) = body.list(name, bound)? else {
         return Err(invalid(format!("`{}` is missing", body.path(name))));
     };
@@ -56,10 +53,7 @@ fn document(
     bounds: &Bounds,
 ) -> Result<AskedDocument, Problem> {
     match kind(raw) {
-        Kind::Text => Ok(AskedDocument {
-            text: Arc::from(text(at, raw)?),
-            fields: Vec::new(),
-        }),
+        Kind::Text => Ok(AskedDocument { text: Arc::from(text(at, raw)?), fields: Vec::new() }),
         Kind::Object => {
             let object = Object::nested(at, raw)?;
             let text = if rank_fields.is_empty() {
@@ -67,10 +61,7 @@ fn document(
             } else {
                 joined(at, &object, rank_fields)?
             };
-            Ok(AskedDocument {
-                text: Arc::from(text),
-                fields: fields(at, &object, bounds)?,
-            })
+            Ok(AskedDocument { text: Arc::from(text), fields: fields(at, &object, bounds)? })
         }
         _ => {
             let expected = "a string or an object with a \"text\" field";
@@ -120,9 +111,8 @@ fn fields(at: &str, object: &Object<'_>, bounds: &Bounds) -> Result<Vec<Field>, 
     let own = own.iter().flat_map(|own| own.members());
     let there = |raw: &RawValue| kind(raw) != Kind::Null;
     let own = own.filter(|(_, raw)| there(raw));
-    let beside = object
-        .members()
-        .filter(|(name, raw)| *name != TEXT && *name != FIELDS && there(raw));
+    let beside =
+        object.members().filter(|(name, raw)| *name != TEXT && *name != FIELDS && there(raw));
     let count = beside.clone().count() + own.clone().count();
     if count > bounds.fields_max {
         return Err(Problem::Domain(Error::TooLarge {

@@ -32,18 +32,12 @@ impl<'a> Object<'a> {
             let text = format!("the body must be a JSON object; found {found}");
             return Err(Problem::Malformed(text));
         }
-        Ok(Object {
-            at: String::new(),
-            members: read::<Members<'_>>("the body", raw)?.0,
-        })
+        Ok(Object { at: String::new(), members: read::<Members<'_>>("the body", raw)?.0 })
     }
 
     /// The object at `at`; the caller has looked that it is one.
     pub fn nested(at: &str, raw: &'a RawValue) -> Result<Self, Problem> {
-        Ok(Object {
-            at: format!("{at}."),
-            members: read::<Members<'_>>(at, raw)?.0,
-        })
+        Ok(Object { at: format!("{at}."), members: read::<Members<'_>>(at, raw)?.0 })
     }
 
     /// A member's text; one that is `null` counts as absent, which is what the
@@ -63,14 +57,11 @@ impl<'a> Object<'a> {
     }
 
     pub fn required(&self, name: &str) -> Result<&'a RawValue, Problem> {
-        self.get(name)
-            .ok_or_else(|| invalid(format!("`{}` is missing", self.path(name))))
+        self.get(name).ok_or_else(|| invalid(format!("`{}` is missing", self.path(name))))
     }
 
     pub fn text(&self, name: &str) -> Result<Option<String>, Problem> {
-        self.get(name)
-            .map(|raw| text(&self.path(name), raw))
-            .transpose()
+        self.get(name).map(|raw| text(&self.path(name), raw)).transpose()
     }
 
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {

@@ -65,12 +65,10 @@ fn direction(body: &Object<'_>) -> Result<(), Problem> {
     const NAME: &str = "truncation_direction";
     match body.text(NAME)?.as_deref() {
         None | Some("Right" | "right") => Ok(()),
-        Some("Left" | "left") => Err(invalid(format!(
-            "`{NAME}` is \"Left\"; only \"Right\" is supported"
-        ))),
-        Some(other) => Err(invalid(format!(
-            "`{NAME}` is \"{other}\"; it must be \"Right\""
-        ))),
+        Some("Left" | "left") => {
+            Err(invalid(format!("`{NAME}` is \"Left\"; only \"Right\" is supported")))
+        }
+        Some(other) => Err(invalid(format!("`{NAME}` is \"{other}\"; it must be \"Right\""))),
     }
 }
 

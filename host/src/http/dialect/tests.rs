@@ -12,17 +12,10 @@ use super::*;
 use crate::rerank::{Field, Report, Stage, Value};
 use crate::route::{Scored, Scores};
 
-const BOUNDS: Bounds = Bounds {
-    documents_max: 4,
-    fields_max: 3,
-};
+const BOUNDS: Bounds = Bounds { documents_max: 4, fields_max: 3 };
 
 fn envelope() -> Envelope {
-    Envelope {
-        request_id: Arc::from("id-1"),
-        priority: None,
-        timeout: None,
-    }
+    Envelope { request_id: Arc::from("id-1"), priority: None, timeout: None }
 }
 
 fn decode(dialect: Dialect, body: &str) -> Result<Call, Problem> {
@@ -101,25 +94,16 @@ fn tei_requests() {
         r#"{"query":"q","texts":["a"],"truncate":false,"raw_scores":true,"truncation_direction":"right"}"#,
         r#""q" ["a"] logits truncate false"#,
     );
-    check(
-        r#"{"query":"q","texts":["a"],"truncate":true}"#,
-        r#""q" ["a"] truncate true"#,
-    );
+    check(r#"{"query":"q","texts":["a"],"truncate":true}"#, r#""q" ["a"] truncate true"#);
     // What a foreign client sends on top does no harm, not even a wrong type.
-    check(
-        r#"{"query":"q","texts":["a"],"is_truncated":"yes","model":7}"#,
-        r#""q" ["a"]"#,
-    );
+    check(r#"{"query":"q","texts":["a"],"is_truncated":"yes","model":7}"#, r#""q" ["a"]"#);
     // The last of two members counts; escapes and other scripts survive.
     check(
         r#"{"query":"x","query":"\u00e9\n\ud83d\ude00","texts":["漢字\t"]}"#,
         "\"é\\n😀\" [\"漢字\\t\"]",
     );
     // Empty texts are texts. Metadata is read as everywhere.
-    check(
-        r#"{"query":"q","texts":["",{"text":"t","fields":{"n":1}}]}"#,
-        r#""q" ["", "t" n=1]"#,
-    );
+    check(r#"{"query":"q","texts":["",{"text":"t","fields":{"n":1}}]}"#, r#""q" ["", "t" n=1]"#);
 }
 
 #[test]
@@ -137,10 +121,7 @@ fn cohere_requests() {
         r#"{"query":"q","documents":["a"],"top_n":null,"model":null,"rank_fields":null,"max_chunks_per_doc":10}"#,
         r#""q" ["a"]"#,
     );
-    check(
-        r#"{"query":"q","documents":["a"],"priority":999}"#,
-        r#""q" ["a"] Low"#,
-    );
+    check(r#"{"query":"q","documents":["a"],"priority":999}"#, r#""q" ["a"] Low"#);
     check(
         r#"{"query":"q","documents":[{"text":"a","year":1999,"price":2.5,"new":true}]}"#,
         r#""q" ["a" year=1999 price=2.5 new=true]"#,
@@ -168,27 +149,15 @@ fn bodies_that_are_no_request() {
         check_refused(Dialect::Tei, body, 400, text);
         check_refused(Dialect::Cohere(V2), body, 400, text);
     };
-    check(
-        "",
-        "the body is not JSON: EOF while parsing a value at line 1 column 0",
-    );
-    check(
-        "{\"query\": \"q\",}",
-        "the body is not JSON: key must be a string at line 1 column 15",
-    );
-    check(
-        "{} {}",
-        "the body is not JSON: trailing characters at line 1 column 4",
-    );
+    check("", "the body is not JSON: EOF while parsing a value at line 1 column 0");
+    check("{\"query\": \"q\",}", "the body is not JSON: key must be a string at line 1 column 15");
+    check("{} {}", "the body is not JSON: trailing characters at line 1 column 4");
     check("[1]", "the body must be a JSON object; found a list");
     check("null", "the body must be a JSON object; found null");
     check("\"q\"", "the body must be a JSON object; found a string");
     check("12", "the body must be a JSON object; found the number 12");
     let not_utf8 = Object::body(b"{\"query\":\"\xff\"}").unwrap_err();
-    assert!(
-        not_utf8.text("id-1").starts_with("the body is not JSON: "),
-        "{not_utf8:?}"
-    );
+    assert!(not_utf8.text("id-1").starts_with("the body is not JSON: "), "{not_utf8:?}");
 }
 
 #[test]
@@ -196,19 +165,11 @@ fn bad_tei_requests() {
     let check = |body, status, text| check_refused(Dialect::Tei, body, status, text);
     check(r#"{"texts":["a"]}"#, 422, "`query` is missing");
     check(r#"{"query":null,"texts":["a"]}"#, 422, "`query` is missing");
-    check(
-        r#"{"query":["q"],"texts":["a"]}"#,
-        422,
-        "`query`: expected a string, found a list",
-    );
+    check(r#"{"query":["q"],"texts":["a"]}"#, 422, "`query`: expected a string, found a list");
     check(r#"{"query":" ","texts":["a"]}"#, 400, "`query` is empty");
     check(r#"{"query":"q"}"#, 422, "`texts` is missing");
     check(r#"{"query":"q","texts":[]}"#, 400, "`texts` is empty");
-    check(
-        r#"{"query":"q","texts":"a"}"#,
-        422,
-        "`texts`: expected a list, found a string",
-    );
+    check(r#"{"query":"q","texts":"a"}"#, 422, "`texts`: expected a list, found a string");
     check(
         r#"{"query":"q","texts":["a",3]}"#,
         422,
@@ -261,11 +222,7 @@ fn bad_cohere_requests() {
         "`query`: expected a string, found the number 5",
     );
     check(r#"{"query":"q"}"#, 400, "`documents` is missing");
-    check(
-        r#"{"query":"q","documents":null}"#,
-        400,
-        "`documents` is missing",
-    );
+    check(r#"{"query":"q","documents":null}"#, 400, "`documents` is missing");
     check(
         r#"{"query":"q","documents":{"text":"a"}}"#,
         400,
@@ -407,15 +364,9 @@ fn a_shared_path_tells_by_the_documents_name() {
     assert_eq!(recognise(r#"{"texts":[]}"#), Ok(Dialect::Tei));
     assert_eq!(recognise(r#"{"documents":[]}"#), Ok(Dialect::Cohere(V1)));
     let (status, both) = recognise(r#"{"texts":[],"documents":[]}"#).unwrap_err();
-    assert!(
-        status == 400 && both.starts_with("the body has both"),
-        "{both}"
-    );
+    assert!(status == 400 && both.starts_with("the body has both"), "{both}");
     let (status, neither) = recognise(r#"{"texts":null}"#).unwrap_err();
-    assert!(
-        status == 400 && neither.starts_with("the body has neither"),
-        "{neither}"
-    );
+    assert!(status == 400 && neither.starts_with("the body has neither"), "{neither}");
 }
 
 #[test]
@@ -427,9 +378,7 @@ fn the_head_wins_over_the_body() {
     };
     let body = br#"{"query":"q","documents":["a"],"priority":5}"#;
     let object = Object::body(body).unwrap();
-    let call = Dialect::Cohere(V2)
-        .decode(&object, &envelope, &BOUNDS)
-        .unwrap();
+    let call = Dialect::Cohere(V2).decode(&object, &envelope, &BOUNDS).unwrap();
     assert_eq!(call.ask.priority, Priority::High);
     assert_eq!(call.ask.timeout, Some(Duration::from_millis(70)));
     assert_eq!(&*call.ask.request_id, "id-1");
@@ -498,10 +447,7 @@ fn cohere_answers() {
     let check = |version, request: &str, answer: &Answer, results: Json, meta: Json| {
         let (body, headers) = encode(Dialect::Cohere(version), request, answer);
         let body: Json = serde_json::from_str(&body).unwrap();
-        assert_eq!(
-            body,
-            json!({"id": "id-1", "results": results, "meta": meta})
-        );
+        assert_eq!(body, json!({"id": "id-1", "results": results, "meta": meta}));
         assert!(headers.is_empty());
     };
     let meta = |version: &str| {
@@ -572,23 +518,16 @@ fn searches_are_billed_by_the_hundred() {
     let units = |documents: usize| {
         let texts = vec!["d"; documents];
         let body = json!({"query": "q", "documents": texts}).to_string();
-        let bounds = Bounds {
-            documents_max: 1000,
-            ..BOUNDS
-        };
+        let bounds = Bounds { documents_max: 1000, ..BOUNDS };
         let object = Object::body(body.as_bytes()).unwrap();
-        let call = Dialect::Cohere(V2)
-            .decode(&object, &envelope(), &bounds)
-            .unwrap();
+        let call = Dialect::Cohere(V2).decode(&object, &envelope(), &bounds).unwrap();
         let encoded = call.reply.encode(&Served {
             answer: &answer(&[]),
             request_id: "id-1",
             length_max: 512,
         });
         let body: Json = serde_json::from_slice(&encoded.body).unwrap();
-        body["meta"]["billed_units"]["search_units"]
-            .as_u64()
-            .unwrap()
+        body["meta"]["billed_units"]["search_units"].as_u64().unwrap()
     };
     assert_eq!([1, 100, 101, 1000].map(units), [1, 1, 2, 10]);
 }
@@ -612,88 +551,30 @@ fn every_error_has_a_status_and_each_dialect_its_body() {
         assert_eq!(body(None), either);
     };
     let domain = Problem::Domain;
-    check(
-        Problem::Malformed("m".into()),
-        [400, 400],
-        "Validation",
-        None,
-    );
+    check(Problem::Malformed("m".into()), [400, 400], "Validation", None);
     check(Problem::Empty("e".into()), [400, 400], "Empty", None);
     check(Problem::Header("h".into()), [400, 400], "Validation", None);
     check(Problem::BodyBroken, [400, 400], "Validation", None);
-    check(
-        Problem::BodySlow { limit: retry },
-        [408, 408],
-        "Validation",
-        None,
-    );
-    let large = Problem::BodyTooLarge {
-        value: None,
-        limit: 9,
-    };
+    check(Problem::BodySlow { limit: retry }, [408, 408], "Validation", None);
+    let large = Problem::BodyTooLarge { value: None, limit: 9 };
     check(large, [413, 413], "Validation", None);
-    check(
-        Problem::MediaType("t".into()),
-        [415, 415],
-        "Validation",
-        None,
-    );
-    check(
-        Problem::NoEndpoint("n".into()),
-        [404, 404],
-        "Validation",
-        None,
-    );
-    check(
-        domain(Error::Invalid("i".into())),
-        [422, 400],
-        "Validation",
-        None,
-    );
-    let large = Error::TooLarge {
-        what: "it",
-        value: 2,
-        limit: 1,
-    };
+    check(Problem::MediaType("t".into()), [415, 415], "Validation", None);
+    check(Problem::NoEndpoint("n".into()), [404, 404], "Validation", None);
+    check(domain(Error::Invalid("i".into())), [422, 400], "Validation", None);
+    let large = Error::TooLarge { what: "it", value: 2, limit: 1 };
     check(domain(large), [413, 413], "Validation", None);
-    check(
-        domain(Error::NotFound("n".into())),
-        [404, 404],
-        "Validation",
-        None,
-    );
-    check(
-        domain(Error::Denied("d".into())),
-        [403, 403],
-        "Validation",
-        None,
-    );
+    check(domain(Error::NotFound("n".into())), [404, 404], "Validation", None);
+    check(domain(Error::Denied("d".into())), [403, 403], "Validation", None);
     let full = Error::Overloaded { retry_after: retry };
     check(domain(full), [429, 429], "Overloaded", Some(2));
-    let full = Error::Overloaded {
-        retry_after: Duration::ZERO,
-    };
+    let full = Error::Overloaded { retry_after: Duration::ZERO };
     check(domain(full), [429, 429], "Overloaded", Some(1));
     check(domain(Error::DeadlineExceeded), [504, 504], "Backend", None);
-    let failed = Error::PolicyFailed {
-        policy: Arc::from("p"),
-        reason: "trapped".into(),
-    };
+    let failed = Error::PolicyFailed { policy: Arc::from("p"), reason: "trapped".into() };
     check(domain(failed), [502, 502], "Backend", None);
-    let down = Error::Unavailable {
-        reason: "no replica".into(),
-        retry_after: Duration::from_secs(3),
-    };
+    let down =
+        Error::Unavailable { reason: "no replica".into(), retry_after: Duration::from_secs(3) };
     check(domain(down), [503, 503], "Unhealthy", Some(3));
-    check(
-        domain(Error::Internal("secret".into())),
-        [500, 500],
-        "Backend",
-        None,
-    );
-    assert!(
-        !domain(Error::Internal("secret".into()))
-            .text("id-1")
-            .contains("secret")
-    );
+    check(domain(Error::Internal("secret".into())), [500, 500], "Backend", None);
+    assert!(!domain(Error::Internal("secret".into())).text("id-1").contains("secret"));
 }

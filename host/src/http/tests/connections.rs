@@ -7,10 +7,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let server = serve_reader().await;
     let mut client = server.client().await;
     let bodies = [0.1, 0.2, 0.3].map(|score| TEI.replace("0.75", &score.to_string()));
-    let all: String = bodies
-        .iter()
-        .map(|body| post("/rerank", "", body))
-        .collect();
+    let all: String = bodies.iter().map(|body| post("/rerank", "", body)).collect();
     client.send(all).await;
     for expected in [0.25, 0.25, 0.3] {
         let reply = client.reply().await;
@@ -28,10 +25,7 @@ async fn bodies_over_the_limit_are_refused() {
 
     let reply = server.client().await.post("/rerank", "", &large).await;
     assert_eq!(reply.status, 413);
-    let text = format!(
-        "the body is {} bytes long, over the limit of 2000",
-        large.len()
-    );
+    let text = format!("the body is {} bytes long, over the limit of 2000", large.len());
     assert_eq!(reply.json(), either(&text));
     assert_eq!(reply.header("connection"), Some("close"));
 
@@ -44,10 +38,7 @@ async fn bodies_over_the_limit_are_refused() {
         .await;
     let reply = client.reply().await;
     assert_eq!(reply.status, 413);
-    assert_eq!(
-        reply.json(),
-        either("the body is over the limit of 2000 bytes")
-    );
+    assert_eq!(reply.json(), either("the body is over the limit of 2000 bytes"));
 
     // A client that asks first is not told to go on.
     let mut client = server.client().await;
@@ -57,10 +48,7 @@ async fn bodies_over_the_limit_are_refused() {
     // Chunks below the limit are a body like any other.
     let mut client = server.client().await;
     let (first, second) = TEI.split_at(9);
-    let chunks = format!(
-        "9\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
-        second.len()
-    );
+    let chunks = format!("9\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n", second.len());
     client
         .send(format!(
             "POST /rerank HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"
@@ -83,10 +71,7 @@ async fn bodies_held_at_once_have_a_limit_together() {
     gate.entered.notified().await;
     let mut second = server.client().await;
     let reply = second.post("/rerank", "", &large).await;
-    assert_eq!(
-        (reply.status, reply.header("retry-after")),
-        (429, Some("1"))
-    );
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
     gate.open.notify_one();
     assert_eq!(first.reply().await.status, 200);
     gate.open.notify_one();
@@ -98,9 +83,7 @@ async fn a_head_over_the_limit_is_refused() {
     let server = Server::start(app(reader(), |s| s.header_bytes_max = 8192)).await;
     let mut client = server.client().await;
     let line = format!("x-large: {}\r\n", "y".repeat(9000));
-    client
-        .send(format!("GET /health HTTP/1.1\r\nhost: x\r\n{line}\r\n"))
-        .await;
+    client.send(format!("GET /health HTTP/1.1\r\nhost: x\r\n{line}\r\n")).await;
     assert_eq!(client.reply_to(true).await.unwrap().status, 431);
     while client.fill().await.is_some() {}
     wait_until(|| server.app.metrics.connections_refused.get() == 1).await;
@@ -123,11 +106,7 @@ async fn a_slow_head_is_cut_off() {
         slow.send("x").await;
     }
     assert!(slow.closed().await);
-    assert_eq!(
-        began.elapsed().as_secs(),
-        10,
-        "a byte now and then buys no time"
-    );
+    assert_eq!(began.elapsed().as_secs(), 10, "a byte now and then buys no time");
 
     let (mut second, _stop) = in_memory(&app);
     assert_eq!(second.post("/rerank", "", TEI).await.status, 200);
@@ -135,11 +114,7 @@ async fn a_slow_head_is_cut_off() {
     let began = Instant::now();
     second.send("POST").await;
     assert!(second.closed().await);
-    assert_eq!(
-        began.elapsed().as_secs(),
-        10,
-        "the second head of a connection"
-    );
+    assert_eq!(began.elapsed().as_secs(), 10, "the second head of a connection");
     assert_eq!(app.metrics.connections_refused.get(), 3);
     assert_eq!(app.metrics.connections.get(), 0);
 }
@@ -149,15 +124,10 @@ async fn a_slow_body_is_answered_and_cut_off() {
     let app = app(reader(), |_| ());
     let (mut client, _stop) = in_memory(&app);
     let began = Instant::now();
-    client
-        .send("POST /v2/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{")
-        .await;
+    client.send("POST /v2/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{").await;
     let reply = client.reply().await;
     assert_eq!(began.elapsed().as_secs(), 10);
-    assert_eq!(
-        (reply.status, reply.header("connection")),
-        (408, Some("close"))
-    );
+    assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
     let text = "the body did not arrive within the limit of 10000 ms";
     assert_eq!(reply.json(), json!({"message": text}));
     assert!(client.closed().await);

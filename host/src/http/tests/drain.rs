@@ -21,10 +21,7 @@ async fn draining_finishes_what_was_admitted() {
     assert!(idle.closed().await, "an idle connection ends at once");
     let mut operator = Client::new(TcpStream::connect(server.operations).await.unwrap());
     let ready = operator.get("/ready").await;
-    assert_eq!(
-        (ready.status, ready.header("retry-after")),
-        (503, Some("1"))
-    );
+    assert_eq!((ready.status, ready.header("retry-after")), (503, Some("1")));
     assert_eq!(ready.json()["draining"], true);
     assert!(TcpStream::connect(server.public).await.is_err());
 
@@ -49,10 +46,7 @@ async fn draining_has_an_end() {
     gate.entered.notified().await;
     server.stop.send(()).unwrap();
     let drained = server.done.await.unwrap();
-    let cut = Drained {
-        connections_cut: 1,
-        requests_cut: 1,
-    };
+    let cut = Drained { connections_cut: 1, requests_cut: 1 };
     assert_eq!(drained, cut);
     gate.dropped.notified().await;
     assert!(stuck.closed().await);

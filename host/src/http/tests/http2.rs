@@ -17,9 +17,7 @@ where
 }
 
 pub fn http2_post(path: &str, body: &str) -> Request<Full<Bytes>> {
-    Request::post(format!("http://x{path}"))
-        .body(Full::new(Bytes::from(body.to_owned())))
-        .unwrap()
+    Request::post(format!("http://x{path}")).body(Full::new(Bytes::from(body.to_owned()))).unwrap()
 }
 
 pub async fn http2_json(sender: &mut Sender, request: Request<Full<Bytes>>) -> (u16, Json) {

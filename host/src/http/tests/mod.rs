@@ -107,10 +107,7 @@ fn read_scores(request: &Asked) -> Ranking {
         id: document.id,
         score: document.text.parse().unwrap_or(0.5),
     };
-    Ranking {
-        results: request.documents.iter().map(ranked).collect(),
-        scale: Scale::Probability,
-    }
+    Ranking { results: request.documents.iter().map(ranked).collect(), scale: Scale::Probability }
 }
 
 fn reader() -> Arc<dyn Rerank> {
@@ -136,11 +133,7 @@ impl Drop for Gone {
 fn gate() -> (Gate, Arc<dyn Rerank>) {
     let notify = || Arc::new(Notify::new());
     let (entered, open, dropped) = (notify(), notify(), notify());
-    let gate = Gate {
-        entered: entered.clone(),
-        open: open.clone(),
-        dropped: dropped.clone(),
-    };
+    let gate = Gate { entered: entered.clone(), open: open.clone(), dropped: dropped.clone() };
     let stage = stage(move |request, _| {
         let (entered, open, gone) = (entered.clone(), open.clone(), Gone(dropped.clone()));
         async move {
@@ -158,14 +151,8 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
     let mut settings = check(&mut Raw::default()).unwrap().server;
     change(&mut settings);
     let metrics = Metrics::new();
-    let limit = Work {
-        pairs: 100_000,
-        tokens: 100_000_000,
-    };
-    let model = Arc::new(Model {
-        admission: Admission::new(limit),
-        ready: AtomicBool::new(true),
-    });
+    let limit = Work { pairs: 100_000, tokens: 100_000_000 };
+    let model = Arc::new(Model { admission: Admission::new(limit), ready: AtomicBool::new(true) });
     let route = |name: &str, policies: &[&str]| Route {
         name: Arc::from(name),
         model: model.clone(),
@@ -180,7 +167,7 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         metrics: metrics.clone(),
     };
     let routes = [route("plain", &[]), route("fresh", &["fresh@0123456789ab"])];
-    App::new(Routes::new(routes, Arc::from("plain")), settings, metrics)
+    App::new(Arc::new(Routes::new(routes, Arc::from("plain"))), settings, metrics)
 }
 
 struct Server {
@@ -202,13 +189,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let shutdown = stopped.map(|_| ());
         let done = tokio::spawn(serve(listeners, app.clone(), shutdown));
-        Server {
-            app,
-            public,
-            operations,
-            stop,
-            done,
-        }
+        Server { app, public, operations, stop, done }
     }
 
     async fn client(&self) -> Client<TcpStream> {
@@ -256,17 +237,11 @@ impl Reply {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn new(stream: S) -> Self {
-        Client {
-            stream,
-            buffer: Vec::new(),
-        }
+        Client { stream, buffer: Vec::new() }
     }
 
     async fn send(&mut self, text: impl AsRef<str>) {
-        self.stream
-            .write_all(text.as_ref().as_bytes())
-            .await
-            .unwrap();
+        self.stream.write_all(text.as_ref().as_bytes()).await.unwrap();
     }
 
     /// Reads one answer; `None` if the connection ends first.
@@ -293,11 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let body: Vec<u8> = self.buffer.drain(..length).collect();
         let body = String::from_utf8(body).unwrap();
-        Some(Reply {
-            status,
-            headers,
-            body,
-        })
+        Some(Reply { status, headers, body })
     }
 
     async fn reply(&mut self) -> Reply {
@@ -322,8 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn get(&mut self, path: &str) -> Reply {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
-            .await;
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
         self.reply().await
     }
 }

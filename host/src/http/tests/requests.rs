@@ -8,19 +8,14 @@ async fn each_dialect_gets_its_answer() {
     let mut client = server.client().await;
     let reply = client.post("/rerank", "", TEI).await;
     assert_eq!(reply.status, 200);
-    assert_eq!(
-        reply.body,
-        r#"[{"index":1,"score":0.75},{"index":0,"score":0.25}]"#
-    );
+    assert_eq!(reply.body, r#"[{"index":1,"score":0.75},{"index":0,"score":0.25}]"#);
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert_eq!(reply.header("x-maitred-route"), Some("plain"));
     assert_eq!(reply.header("x-compute-characters"), Some("10"));
     assert_eq!(reply.header("x-maitred-bypassed"), None);
     assert_eq!(reply.header("x-request-id").map(str::len), Some(36));
 
-    let reply = client
-        .post("/rerank", "x-request-id: abc\r\n", COHERE)
-        .await;
+    let reply = client.post("/rerank", "x-request-id: abc\r\n", COHERE).await;
     assert_eq!(reply.header("x-request-id"), Some("abc"));
     assert_eq!(reply.json()["id"], "abc");
     assert_eq!(reply.json()["meta"]["api_version"]["version"], "1");
@@ -30,13 +25,8 @@ async fn each_dialect_gets_its_answer() {
     ]);
     assert_eq!(reply.json()["results"], results);
     for (path, version) in [("/v1/rerank", "1"), ("/v2/rerank", "2")] {
-        let reply = client
-            .post(
-                path,
-                "content-type: Application/JSON; charset=utf-8\r\n",
-                COHERE,
-            )
-            .await;
+        let reply =
+            client.post(path, "content-type: Application/JSON; charset=utf-8\r\n", COHERE).await;
         assert_eq!(reply.json()["results"], results);
         assert_eq!(reply.json()["meta"]["api_version"]["version"], version);
     }
@@ -56,11 +46,7 @@ async fn a_route_is_chosen_by_path_then_model_then_default() {
         ("/routes/plain/v1/rerank", named("whatever"), "plain"),
     ] {
         let reply = client.post(path, "", &body).await;
-        assert_eq!(
-            reply.header("x-maitred-route"),
-            Some(route),
-            "{path} {body}"
-        );
+        assert_eq!(reply.header("x-maitred-route"), Some(route), "{path} {body}");
     }
 }
 
@@ -70,11 +56,7 @@ async fn refusals_name_what_was_wrong() {
     let mut client = server.client().await;
     let mut check = async |path: &str, headers: &str, body: &str, status: u16, expected: Json| {
         let reply = client.post(path, headers, body).await;
-        assert_eq!(
-            (reply.status, reply.json()),
-            (status, expected),
-            "{path} {body}"
-        );
+        assert_eq!((reply.status, reply.json()), (status, expected), "{path} {body}");
         assert!(reply.header("x-request-id").is_some(), "{path}");
     };
     let either = |text: &str| json!({"message": text, "error": text, "error_type": "Validation"});
@@ -87,14 +69,8 @@ async fn refusals_name_what_was_wrong() {
         "/metrics", "", "", 404,
         either("nothing is at `/metrics`; rerank requests go to /rerank, /v1/rerank or /v2/rerank, or below /routes/{route}"),
     ).await;
-    check(
-        "/health",
-        "",
-        "",
-        405,
-        either("the method POST is not allowed here; use GET, HEAD"),
-    )
-    .await;
+    check("/health", "", "", 405, either("the method POST is not allowed here; use GET, HEAD"))
+        .await;
     check(
         "/rerank",
         "",
@@ -149,14 +125,8 @@ async fn refusals_name_what_was_wrong() {
         cohere("`x-request-id` must be 1 to 128 visible ASCII characters; it has 3"),
     )
     .await;
-    check(
-        "/v2/rerank",
-        "",
-        r#"{"query":" ","documents":["a"]}"#,
-        400,
-        cohere("`query` is empty"),
-    )
-    .await;
+    check("/v2/rerank", "", r#"{"query":" ","documents":["a"]}"#, 400, cohere("`query` is empty"))
+        .await;
     check(
         "/v2/rerank",
         "",
@@ -182,14 +152,8 @@ async fn refusals_name_what_was_wrong() {
     )
     .await;
     // The connection outlives them all.
-    check(
-        "/v1/rerank",
-        "",
-        "[]",
-        400,
-        cohere("the body must be a JSON object; found a list"),
-    )
-    .await;
+    check("/v1/rerank", "", "[]", 400, cohere("the body must be a JSON object; found a list"))
+        .await;
 }
 
 #[tokio::test]
@@ -207,25 +171,14 @@ async fn what_a_route_fails_with_has_its_status() {
     let mut client = server.client().await;
     let mut check = async |error: Error, status: u16, retry: Option<&str>, text: &str| {
         *errors.lock().unwrap() = Some(error);
-        let reply = client
-            .post("/v2/rerank", "x-request-id: r7\r\n", COHERE)
-            .await;
-        assert_eq!(
-            (reply.status, reply.json()),
-            (status, json!({"message": text}))
-        );
+        let reply = client.post("/v2/rerank", "x-request-id: r7\r\n", COHERE).await;
+        assert_eq!((reply.status, reply.json()), (status, json!({"message": text})));
         assert_eq!(reply.header("retry-after"), retry);
         assert_eq!(reply.header("x-request-id"), Some("r7"));
     };
     let retry_after = Duration::from_millis(2001);
     check(Error::Denied("not yours".into()), 403, None, "not yours").await;
-    check(
-        Error::DeadlineExceeded,
-        504,
-        None,
-        "the request's deadline passed",
-    )
-    .await;
+    check(Error::DeadlineExceeded, 504, None, "the request's deadline passed").await;
     check(
         Error::Overloaded { retry_after },
         429,
@@ -234,20 +187,14 @@ async fn what_a_route_fails_with_has_its_status() {
     )
     .await;
     check(
-        Error::Unavailable {
-            reason: "no replica is up".into(),
-            retry_after,
-        },
+        Error::Unavailable { reason: "no replica is up".into(), retry_after },
         503,
         Some("3"),
         "no replica is up",
     )
     .await;
     check(
-        Error::PolicyFailed {
-            policy: Arc::from("fresh"),
-            reason: "trapped".into(),
-        },
+        Error::PolicyFailed { policy: Arc::from("fresh"), reason: "trapped".into() },
         502,
         None,
         "policy `fresh` trapped",
@@ -283,10 +230,7 @@ async fn bugs_behind_the_edge_are_answered_too() {
         let reply = client.post("/rerank", "x-request-id: r8\r\n", &body).await;
         let text = "internal error; the server's log tells more under request id r8";
         assert_eq!(reply.status, 500, "{reply:?}");
-        assert_eq!(
-            reply.json(),
-            json!({"error": text, "error_type": "Backend"})
-        );
+        assert_eq!(reply.json(), json!({"error": text, "error_type": "Backend"}));
     }
     assert_eq!(server.app.metrics.requests_in_flight.get(), 0);
 }
@@ -306,10 +250,7 @@ async fn what_the_chain_did_is_in_the_headers() {
     let reply = server.client().await.post("/v1/rerank", "", COHERE).await;
     assert_eq!(reply.header("x-maitred-bypassed"), Some("true"));
     assert_eq!(reply.header("x-maitred-scores"), Some("order"));
-    assert_eq!(
-        reply.json()["meta"]["warnings"].as_array().unwrap().len(),
-        2
-    );
+    assert_eq!(reply.json()["meta"]["warnings"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -317,9 +258,7 @@ async fn a_deadline_from_the_head_is_kept() {
     let (_gate, stage) = gate();
     let server = Server::start(app(stage, |_| ())).await;
     let mut client = server.client().await;
-    let reply = client
-        .post("/rerank", "x-maitred-timeout-ms: 1\r\n", TEI)
-        .await;
+    let reply = client.post("/rerank", "x-maitred-timeout-ms: 1\r\n", TEI).await;
     assert_eq!(reply.status, 504);
     let body = json!({"error": "the request's deadline passed", "error_type": "Backend"});
     assert_eq!(reply.json(), body);
@@ -378,13 +317,10 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
     };
     let name = route.name.clone();
     let routes = Routes::new([route], name);
-    let app = App::new(routes, app.settings.clone(), app.metrics.clone());
+    let app = App::new(Arc::new(routes), app.settings.clone(), app.metrics.clone());
     let server = Server::start(app).await;
     let reply = server.client().await.get("/ready").await;
-    assert_eq!(
-        (reply.status, reply.header("retry-after")),
-        (503, Some("1"))
-    );
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
     let expected = json!({"ready": false, "draining": false, "models": {"mini": false}});
     assert_eq!(reply.json(), expected);
     assert_eq!(server.client().await.get("/health").await.status, 200);
@@ -408,10 +344,6 @@ async fn metrics_count_every_request_by_route_dialect_and_status() {
         "maitred_requests_in_flight 0",
         "maitred_connections 1",
     ] {
-        assert!(
-            reply.body.contains(line),
-            "{line} is not in\n{}",
-            reply.body
-        );
+        assert!(reply.body.contains(line), "{line} is not in\n{}", reply.body);
     }
 }

@@ -55,10 +55,7 @@ fn pairs_are_what_the_reference_recorded() {
         };
         let found = encode(&encoder, text(&case["query"]), text(&case["document"]));
         if case["error"] == true {
-            assert!(
-                matches!(found, Err(TokenizeError::QueryTooLong { .. })),
-                "{case}"
-            );
+            assert!(matches!(found, Err(TokenizeError::QueryTooLong { .. })), "{case}");
             continue;
         }
         let pair = found.unwrap().pair;
@@ -141,11 +138,7 @@ fn pairs_are_what_the_library_makes_of_them() {
                     continue;
                 };
                 let found = found.unwrap();
-                assert_eq!(
-                    *found.pair.ids,
-                    *expected.get_ids(),
-                    "{query:?} {document:?}"
-                );
+                assert_eq!(*found.pair.ids, *expected.get_ids(), "{query:?} {document:?}");
                 if model.1 {
                     let second = expected.get_type_ids().iter().filter(|kind| **kind == 1);
                     let first = found.pair.tokens() - second.count();
@@ -172,11 +165,7 @@ fn long_texts_are_cut_only_where_it_changes_nothing() {
                 let query = random_text(&mut rng, query);
                 let document = random_text(&mut rng, 400);
                 let found = encode(&cuts, &query, &document);
-                assert_eq!(
-                    found,
-                    encode(&whole, &query, &document),
-                    "{query:?} {document:?}"
-                );
+                assert_eq!(found, encode(&whole, &query, &document), "{query:?} {document:?}");
             }
         }
     }
@@ -191,11 +180,7 @@ fn a_megabyte_is_not_read_to_keep_a_few_words() {
     // A long word is one unknown token: the next prefix is longer.
     let words = format!("{} ", "x".repeat(200)).repeat(2_000);
     let sparse = read(&words);
-    assert!(
-        !sparse.whole && sparse.ids.len() >= 64,
-        "{}",
-        sparse.ids.len()
-    );
+    assert!(!sparse.whole && sparse.ids.len() >= 64, "{}", sparse.ids.len());
     // Nowhere to cut.
     assert!(read(&"語".repeat(1000)).whole);
     assert!(read(&"bread and tides ".repeat(20)).whole);
@@ -249,10 +234,7 @@ fn pairs_that_do_not_fit_are_refused_with_their_numbers() {
     );
     let encoder = encoder(BERT, 8, Truncation::Error);
     let error = encode(&encoder, "a a", &"a ".repeat(10_000)).unwrap_err();
-    let TokenizeError::PairTooLong {
-        tokens, at_least, ..
-    } = error
-    else {
+    let TokenizeError::PairTooLong { tokens, at_least, .. } = error else {
         panic!("{error}");
     };
     assert!(at_least && (9..1000).contains(&tokens), "{tokens}");
@@ -272,11 +254,7 @@ fn tokenizers_that_cannot_be_trusted_are_refused_by_name() {
         assert!(error.contains(&path.display().to_string()), "{error}");
         assert!(error.contains(expected), "{error}");
     };
-    check(
-        &|_| (),
-        3,
-        "a length of 3 tokens leaves no room beside 3 special ones",
-    );
+    check(&|_| (), 3, "a length of 3 tokens leaves no room beside 3 special ones");
     check(&|file| file["model"] = json!(null), 16, "is not supported");
     check(
         &|file| {
@@ -320,24 +298,16 @@ fn how_long_a_passage_takes() {
         cool kitchen the first rise may take three. Watch the dough rather than the clock: press \
         a floured finger into it, and if the dent fills slowly and only part of the way, the \
         dough is ready to be shaped.";
-    for (what, text) in [
-        ("a passage", passage.to_string()),
-        ("a megabyte", passage.repeat(3600)),
-    ] {
+    for (what, text) in [("a passage", passage.to_string()), ("a megabyte", passage.repeat(3600))] {
         let mut times = Vec::new();
         let mut tokens = 0;
         while times.len() < 500 {
             let began = std::time::Instant::now();
-            let encoded = encoder
-                .pair(&query, &text, 0, Truncation::LongestFirst)
-                .unwrap();
+            let encoded = encoder.pair(&query, &text, 0, Truncation::LongestFirst).unwrap();
             times.push(began.elapsed());
             tokens = encoded.pair.tokens();
         }
         times.sort_unstable();
-        println!(
-            "{what}, {tokens} tokens with the query: median {:?}",
-            times[250]
-        );
+        println!("{what}, {tokens} tokens with the query: median {:?}", times[250]);
     }
 }

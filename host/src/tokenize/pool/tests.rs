@@ -4,10 +4,8 @@ use futures_util::future::join_all;
 
 use super::*;
 
-const TOKENIZER: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../tests/fixtures/tiny-bert/tokenizer.json"
-);
+const TOKENIZER: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tiny-bert/tokenizer.json");
 
 fn encoder() -> PairEncoder {
     PairEncoder::load(Path::new(TOKENIZER), true, 64, Truncation::LongestFirst).unwrap()
@@ -55,9 +53,7 @@ async fn requests_are_answered_in_their_own_order() {
             let query = pool.encoder().query(&query).unwrap();
             let one = |(position, document): (usize, &Arc<str>)| {
                 let truncation = Truncation::LongestFirst;
-                pool.encoder()
-                    .pair(&query, document, position, truncation)
-                    .unwrap()
+                pool.encoder().pair(&query, document, position, truncation).unwrap()
             };
             let expected: Vec<_> = documents.iter().enumerate().map(one).collect();
             let truncated = expected.iter().filter(|pair| pair.truncated).count();
@@ -70,10 +66,7 @@ async fn requests_are_answered_in_their_own_order() {
     });
     join_all(requests).await;
     assert_eq!(pool.shared.waiting.get(), 0);
-    assert_eq!(
-        pool.encode("q".into(), vec![], None).await.unwrap().pairs,
-        []
-    );
+    assert_eq!(pool.encode("q".into(), vec![], None).await.unwrap().pairs, []);
 }
 
 #[tokio::test]
@@ -81,19 +74,9 @@ async fn an_error_names_its_document_and_ends_the_request() {
     let pool = pool(2, 100);
     let mut documents = documents(300, 8);
     documents[217] = "word ".repeat(100).into();
-    let error = pool
-        .encode("q".into(), documents, Some(false))
-        .await
-        .unwrap_err();
+    let error = pool.encode("q".into(), documents, Some(false)).await.unwrap_err();
     assert!(
-        matches!(
-            error,
-            TokenizeError::PairTooLong {
-                document: 217,
-                limit: 64,
-                ..
-            }
-        ),
+        matches!(error, TokenizeError::PairTooLong { document: 217, limit: 64, .. }),
         "{error}"
     );
 }

@@ -1,0 +1,116 @@
+//! `maitred model …`: gets models onto this machine and says what they are.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Subcommand;
+
+use crate::checkpoint::catalog::{self, ListedKind};
+use crate::checkpoint::import::import;
+use crate::checkpoint::{self, Checkpoint, Hub};
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Get a model from the hub into its cache; nothing if it is there.
+    Pull {
+        /// `owner/name`, or `owner/name@revision`.
+        id: String,
+        /// Time in which the hub must answer.
+        #[arg(long, value_name = "MS")]
+        timeout_ms: Option<u64>,
+    },
+    /// Make a model folder of a dynamically quantised ONNX file.
+    Import {
+        #[arg(value_name = "FILE.onnx")]
+        onnx: PathBuf,
+        /// The tokenizer; `tokenizer.json` beside the file if absent.
+        #[arg(long, value_name = "FILE")]
+        tokenizer: Option<PathBuf>,
+        /// Keep the first layers only: a stand-in of another size, whose scores
+        /// mean nothing.
+        #[arg(long, value_name = "N")]
+        layers: Option<usize>,
+        /// Keep it in the user's cache, where `--model owner/name` finds it.
+        #[arg(long, value_name = "OWNER/NAME", conflicts_with = "out")]
+        name: Option<String>,
+        /// Write it to a folder.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Say what a model is: family, sizes, limits, precision.
+    Info {
+        /// A folder, or an id on the hub.
+        source: String,
+    },
+    /// List the models on this machine.
+    List,
+}
+
+pub async fn run(command: ModelCommand) -> anyhow::Result<()> {
+    let mut hub = Hub::from_env();
+    match command {
+        ModelCommand::Pull { id, timeout_ms } => {
+            hub.connect_ms_max = timeout_ms.map_or(hub.connect_ms_max, Duration::from_millis);
+            let checkpoint = checkpoint::locate(&id, &hub).await?;
+            println!("{id} is in {}", checkpoint.dir.display());
+        }
+        ModelCommand::Import { onnx, tokenizer, layers, name, out } => {
+            let folder = match (&name, out) {
+                (Some(name), None) => checkpoint::imported_folder(name, &hub)?,
+                (None, Some(folder)) => folder,
+                _ => bail!("an import needs a place: --name OWNER/NAME or --out DIR"),
+            };
+            let imported = import(&onnx, tokenizer.as_deref(), layers, &folder)?;
+            let state = if imported.already_there { "was there already" } else { "is imported" };
+            println!(
+                "{} {state}: {} of {} layers, {:.1} million parameters",
+                imported.dir.display(),
+                imported.layers_kept,
+                imported.layers_found,
+                imported.parameters as f64 / 1e6,
+            );
+        }
+        ModelCommand::Info { source } => {
+            let checkpoint = checkpoint::locate(&source, &hub).await?;
+            print_info(&checkpoint)?;
+        }
+        ModelCommand::List => {
+            let models = catalog::list(&hub);
+            if models.is_empty() {
+                println!("no model is on this machine; `maitred model pull ID` gets one");
+            }
+            for model in models {
+                let state = match (&model.kind, model.refused) {
+                    (_, Some(reason)) => format!("not usable: {reason}"),
+                    (ListedKind::Imported, None) => "imported".to_owned(),
+                    (ListedKind::Cached, None) => "from the hub".to_owned(),
+                };
+                println!("{:<48}  {state}", model.id);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_info(checkpoint: &Checkpoint) -> anyhow::Result<()> {
+    let info = catalog::info(checkpoint)?;
+    let types: Vec<_> =
+        info.types.iter().map(|(name, parameters)| format!("{parameters} {name}")).collect();
+    let mut lines = vec![
+        ("folder", checkpoint.dir.display().to_string()),
+        ("family", format!("{:?}", info.family)),
+        ("layers", info.layers.to_string()),
+        ("hidden size", format!("{} in {} heads", info.hidden, info.heads)),
+        ("parameters", info.parameters.to_string()),
+        ("weights", format!("{} bytes: {}", info.bytes, types.join(", "))),
+        ("tokens of a pair", format!("up to {}", info.length_max)),
+        ("activation", info.activation.name().to_owned()),
+        ("scores", info.score.name().to_owned()),
+    ];
+    lines.extend(info.note.map(|note| ("note", note)));
+    for (what, value) in lines {
+        println!("{what:<18}{value}");
+    }
+    Ok(())
+}

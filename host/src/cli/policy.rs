@@ -1,0 +1,48 @@
+//! `maitred policy …`: looks at a component without serving it.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Subcommand;
+
+use crate::config::{Raw, RawPolicy, check};
+use crate::metrics::Metrics;
+use crate::policy::Sandbox;
+
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Load a component as the server would (manifest, world, compilation, one
+    /// instance) and say what it is and asks for.
+    Check {
+        /// The component; its manifest, if any, is `FILE.toml` beside it.
+        #[arg(value_name = "FILE.wasm")]
+        component: PathBuf,
+    },
+}
+
+pub async fn run(command: PolicyCommand) -> anyhow::Result<()> {
+    let PolicyCommand::Check { component } = command;
+    let mut raw = Raw::default();
+    raw.policies.insert("checked".into(), RawPolicy::at(component));
+    let settings = check(&mut raw)?;
+    let policy = &settings.policies["checked"];
+    let memory_bytes_max = policy.limits.memory_bytes_max;
+    let policy = Sandbox::new(&settings.sandbox, memory_bytes_max, Metrics::new())
+        .map_err(|error| anyhow!("failed to {error}"))?
+        .load("checked", policy)
+        .await
+        .map_err(|error| anyhow!("failed to {error}"))?;
+    let manifest = policy.manifest();
+    println!("name          {}", manifest.name.as_deref().unwrap_or("not in a manifest"));
+    println!("version       {} (of the component's content)", policy.version());
+    println!("required      {}", policy.required());
+    println!("asks for      {:?}", manifest.capabilities);
+    for (name, param) in manifest.params.iter().flatten() {
+        println!(
+            "parameter     {name}: {}",
+            param.description.as_deref().unwrap_or("no description")
+        );
+    }
+    println!("it loads, and exports and imports what it should");
+    Ok(())
+}

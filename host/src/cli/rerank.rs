@@ -1,0 +1,144 @@
+//! `maitred rerank`: ranks documents here, through a route's policies if asked,
+//! without a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use super::documents;
+use super::settings::SettingsArguments;
+use crate::checkpoint::Hub;
+use crate::rerank::Priority;
+use crate::route::{Answer, Ask, AskedDocument, Scores};
+use crate::server::Stack;
+
+#[derive(Debug, Args)]
+pub struct RerankArguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// What the documents are ranked by.
+    #[arg(short, long)]
+    query: String,
+    /// Route whose policies stand in front of the model; the plain model of the
+    /// default route if absent.
+    #[arg(short, long)]
+    route: Option<String>,
+    /// File of documents, one a line; `.jsonl` for objects with `text` and
+    /// fields; `-` for standard input, which is read if no document is given.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Results to print; all if absent.
+    #[arg(short = 'n', long)]
+    top_n: Option<u32>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Print the model's raw logits instead of scores between 0 and 1.
+    #[arg(long)]
+    raw_scores: bool,
+    /// The documents themselves.
+    documents: Vec<String>,
+}
+
+pub async fn run(arguments: RerankArguments) -> anyhow::Result<()> {
+    let asked = asked_documents(&arguments)?;
+    let chain = arguments.route.is_some() || !arguments.settings.policies.is_empty();
+    let (_, mut settings) = arguments.settings.settings()?;
+    let name = match &arguments.route {
+        Some(name) => name.as_str().into(),
+        None => settings.default_route.clone(),
+    };
+    let Some(mut route) = settings.routes.get(&name).cloned() else {
+        let known: Vec<_> = settings.routes.keys().map(|name| format!("`{name}`")).collect();
+        bail!("no route is named `{name}`; there are {}", known.join(", "));
+    };
+    if !chain {
+        route.policies.clear();
+    }
+    // Only what this request needs is loaded.
+    settings.models.retain(|model, _| *model == route.model);
+    settings.default_route = name.clone();
+    settings.routes = [(name, route)].into();
+    // Nobody else waits, so a large file is no reason to refuse.
+    settings.server.documents_max = usize::MAX;
+    settings.server.request_ms_max = Duration::from_secs(24 * 3600);
+    let stack = Stack::start(&settings, &Hub::from_env()).await?;
+    let ask = Ask {
+        query: arguments.query.as_str().into(),
+        documents: asked.clone(),
+        top_n: arguments.top_n,
+        scores: if arguments.raw_scores { Scores::Logit } else { Scores::Probability },
+        timeout: None,
+        priority: Priority::Normal,
+        truncate: None,
+        request_id: "rerank".into(),
+        caller: None,
+    };
+    let answer = stack.routes().default_route().rerank(ask).await;
+    stack.stop().await;
+    let answer = answer?;
+    if arguments.json {
+        print_json(&answer, &asked)
+    } else {
+        print_table(&answer, &asked)
+    }
+    Ok(())
+}
+
+fn asked_documents(arguments: &RerankArguments) -> anyhow::Result<Vec<AskedDocument>> {
+    let mut asked: Vec<_> =
+        arguments.documents.iter().map(|text| documents::of_text(text)).collect();
+    match &arguments.file {
+        Some(file) => asked.extend(documents::read(file)?),
+        None if asked.is_empty() => asked = documents::read("-".as_ref())?,
+        None => {}
+    }
+    if asked.is_empty() {
+        bail!("there are no documents: give them as arguments, with --file or on standard input");
+    }
+    Ok(asked)
+}
+
+fn print_json(answer: &Answer, asked: &[AskedDocument]) {
+    let results: Vec<_> = answer
+        .results
+        .iter()
+        .map(|result| {
+            let text = &*asked[result.index as usize].text;
+            json!({ "index": result.index, "score": result.score, "text": text })
+        })
+        .collect();
+    println!(
+        "{:#}",
+        json!({ "route": &*answer.route, "model": &*answer.model, "results": results })
+    );
+}
+
+fn print_table(answer: &Answer, asked: &[AskedDocument]) {
+    println!("{:>4}  {:>8}  {:>5}  document", "rank", "score", "index");
+    for (rank, result) in answer.results.iter().enumerate() {
+        let text = one_line(&asked[result.index as usize].text);
+        println!("{:>4}  {:>8.4}  {:>5}  {text}", rank + 1, result.score, result.index);
+    }
+    let (pairs, tokens) = (answer.report.pairs(), answer.report.tokens());
+    let filtered = asked.len().saturating_sub(answer.results.len());
+    println!(
+        "{pairs} pairs, {tokens} tokens, {:.1} ms{}",
+        answer.took.as_secs_f64() * 1e3,
+        if filtered > 0 { format!("; {filtered} documents not shown") } else { String::new() },
+    );
+}
+
+/// A document as a line of a table.
+fn one_line(text: &str) -> String {
+    const CHARACTERS: usize = 100;
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(CHARACTERS) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
