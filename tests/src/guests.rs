@@ -16,8 +16,11 @@ use serde_json::Value;
 ///
 /// If the guests cannot be built, or none has that name.
 pub fn component(name: &str) -> PathBuf {
-    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(build);
+    static BUILT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
+    let built = match BUILT.get_or_init(build) {
+        Ok(built) => built,
+        Err(errors) => panic!("the guests do not build:\n{errors}"),
+    };
     let found = built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
     found.unwrap_or_else(|| panic!("no guest is called `{name}`")).clone()
 }
@@ -32,7 +35,7 @@ pub fn hostile() -> Vec<String> {
     names
 }
 
-fn build() -> Vec<PathBuf> {
+fn build() -> Result<Vec<PathBuf>, String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["build", "--profile", "guest", "--target", "wasm32-wasip2"])
@@ -40,14 +43,15 @@ fn build() -> Vec<PathBuf> {
         .args(["--lib", "--examples", "--message-format", "json-render-diagnostics"])
         .output()
         .expect("cargo can be started");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the guests do not build:\n{errors}");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
     let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
     let components: Vec<_> = messages.lines().flat_map(components).collect();
     for component in &components {
         copy_manifest(component);
     }
-    components
+    Ok(components)
 }
 
 /// The wasm files that a line of cargo's report names.

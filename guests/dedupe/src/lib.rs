@@ -11,8 +11,7 @@
 //! documents that share one of those are compared.
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 
 use maitred_sdk::{Document, Error, Params, Policy, Request, Result};
 
@@ -103,22 +102,28 @@ impl Seen {
 fn shingles(text: &str) -> Vec<u64> {
     let words: Vec<u64> = (text.split(|c: char| !c.is_alphanumeric()))
         .filter(|word| !word.is_empty())
-        .map(|word| {
-            hash(|hasher| word.chars().flat_map(char::to_lowercase).for_each(|c| c.hash(hasher)))
+        .map(|word| match word.is_ascii() {
+            true => hash(word.bytes().map(|byte| byte.to_ascii_lowercase().into())),
+            false => hash(word.chars().flat_map(char::to_lowercase).map(u64::from)),
         })
         .collect();
     let size = SHINGLE.min(words.len()).max(1);
     let mut shingles: Vec<u64> =
-        (words.windows(size)).map(|shingle| hash(|hasher| shingle.hash(hasher))).collect();
+        (words.windows(size)).map(|shingle| hash(shingle.iter().copied())).collect();
     shingles.sort_unstable();
     shingles.dedup();
     shingles
 }
 
-fn hash(write: impl FnOnce(&mut DefaultHasher)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    write(&mut hasher);
-    hasher.finish()
+/// FNV-1a over whole numbers, with the last step of MurmurHash3 to spread what
+/// it gathered. Whoever could make it collide could as well copy a text.
+fn hash(numbers: impl Iterator<Item = u64>) -> u64 {
+    let gathered = numbers.fold(0xcbf2_9ce4_8422_2325, |hash: u64, number| {
+        (hash ^ number).wrapping_mul(0x100_0000_01b3)
+    });
+    let spread = (gathered ^ (gathered >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let spread = (spread ^ (spread >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    spread ^ (spread >> 33)
 }
 
 /// |A ∩ B| / |A ∪ B| of two ascending lists without repetitions.
