@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use crate::checkpoint::{self, Hub};
-use crate::config::{ModelSettings, RouteSettings, Settings};
+use crate::config::{ModelSettings, OnFailure, RouteSettings, Settings};
 use crate::engine;
 use crate::http::{self, App, Listeners};
 use crate::metrics::Metrics;
@@ -153,7 +153,9 @@ fn build_route(
         model: model.clone(),
         stage: Arc::new(chain),
         policies: versions,
-        amplification_max: settings.amplification_max,
+        // A bypass asks the model once more, after the chain may have used its share.
+        amplification_max: settings.amplification_max
+            + u64::from(settings.on_failure == OnFailure::Bypass),
         filtered: settings.filtered,
         limits: parts.limits,
         metrics: parts.metrics.clone(),

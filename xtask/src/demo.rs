@@ -63,7 +63,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     }
     println!("\nserving on {base} until ctrl-c; for example:\n");
     println!(
-        "  curl -s {base}/v2/rerank -d '{}'\n",
+        "  curl -s {base}/v2/rerank --json '{}'\n",
         json!({
             "query": "how do vaccines work?",
             "documents": ["Vaccines train the immune system.", "The stock market fell on Monday."],
