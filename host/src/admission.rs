@@ -2,9 +2,9 @@
 //! refused at once. Nobody who holds a permit waits for a second one, so
 //! requests cannot block each other half-way.
 //!
-//! A pair has at most `bytes + 3` tokens (every token covers a byte; three
-//! special ones), capped by the model's length; so the bound holds before
-//! anything is tokenized. A chain may multiply what the client sent; its whole
+//! A pair has at most `bytes + 4` tokens (a token covers a byte at least; up to
+//! four special ones frame it), capped by the model's length; so the bound holds
+//! before anything is tokenized. A chain may multiply what the client sent; its whole
 //! amplified share is reserved, or "admitted" would mean nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
