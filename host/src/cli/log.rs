@@ -1,6 +1,8 @@
 //! What the process says on standard error: `tracing` events for people or, as
 //! JSON lines, for machines.
 
+use std::io::IsTerminal as _;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -25,7 +27,10 @@ pub fn start(arguments: &LogArguments) {
         eprintln!("maitred: --log \"{}\" is not a filter ({error}); using info", arguments.log);
         EnvFilter::new("info")
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match arguments.log_format {
         LogFormat::Human => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),
