@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::checkpoint::{self, Hub};
 use crate::config::{ModelSettings, OnFailure, RouteSettings, Settings};
 use crate::engine;
-use crate::http::{self, App, Listeners};
+use crate::http::{self, App, Listeners, Serving};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelParts};
 use crate::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
@@ -58,6 +58,11 @@ impl Stack {
 
     pub fn routes(&self) -> &Arc<Routes> {
         &self.routes
+    }
+
+    /// What clients are offered.
+    pub fn serving(&self) -> Serving {
+        Serving { routes: self.routes.clone() }
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -174,7 +179,7 @@ pub async fn run(settings: Settings, hub: &Hub) -> anyhow::Result<()> {
     let stop = stop_signal().context("failed to listen for signals")?;
     let stack = Stack::start(&settings, hub).await?;
     announce(&stack, &listeners)?;
-    let app = App::new(stack.routes.clone(), server.clone(), stack.metrics.clone());
+    let app = App::new(stack.serving(), server.clone(), stack.metrics.clone());
     let drained = http::serve(listeners, app, stop).await;
     stack.stop().await;
     if drained.requests_cut > 0 {

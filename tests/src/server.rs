@@ -37,8 +37,8 @@ impl TestServer {
             Listeners { public: bind().await.unwrap(), operations: bind().await.unwrap() };
         let public = listeners.public.local_addr().unwrap();
         let operations = listeners.operations.local_addr().unwrap();
-        let (routes, metrics) = (stack.routes().clone(), stack.metrics().clone());
-        let app = App::new(routes, settings.server.clone(), metrics);
+        let (serving, metrics) = (stack.serving(), stack.metrics().clone());
+        let app = App::new(serving, settings.server.clone(), metrics);
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let stopped = async {

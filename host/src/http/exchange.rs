@@ -94,9 +94,10 @@ where
     entry.dialect = Some(dialect);
     let call = dialect.decode(&object, &envelope, &app.bounds())?;
     entry.documents = call.ask.documents.len();
+    let serving = app.serving();
     let route = match target.route {
-        Some(name) => app.routes.named(name)?,
-        None => app.routes.for_model(call.model.as_deref())?,
+        Some(name) => serving.routes.named(name)?,
+        None => serving.routes.for_model(call.model.as_deref())?,
     };
     entry.route = Some(route.name.clone());
     let answer = ask(route, call.ask).await?;

@@ -56,8 +56,8 @@ pub fn page(app: &App, page: Page, head: &Parts) -> Response<Full<Bytes>> {
 /// Whether requests should be sent here: every model can score, and the server
 /// does not stop.
 fn ready(app: &App) -> (StatusCode, Json) {
-    let draining = app.draining();
-    let models: BTreeMap<_, _> = app
+    let (draining, serving) = (app.draining(), app.serving());
+    let models: BTreeMap<_, _> = serving
         .routes
         .iter()
         .map(|route| (route.model.name().to_string(), route.model.ready()))
@@ -74,11 +74,14 @@ fn ready(app: &App) -> (StatusCode, Json) {
 /// What is served, within which limits. The keys at the top are those that TEI's
 /// clients look for; they describe the default route.
 fn info(app: &App) -> Json {
+    let serving = app.serving();
+    let routes = &serving.routes;
     let models: BTreeMap<Arc<str>, ModelInfo> =
-        app.routes.iter().map(|route| (route.model.name(), route.model.info())).collect();
-    let default = app.routes.default_route().model.info();
-    let routes: BTreeMap<&str, Json> = app
-        .routes
+        routes.iter().map(|route| (route.model.name(), route.model.info())).collect();
+    let default = routes.default_route();
+    let default_name = &*default.name;
+    let default = default.model.info();
+    let routes: BTreeMap<&str, Json> = routes
         .iter()
         .map(|route| {
             let model = route.model.name();
@@ -97,7 +100,7 @@ fn info(app: &App) -> Json {
         "max_input_length": default.traits.length_max,
         "max_batch_tokens": default.traits.batch_tokens_max,
         "max_client_batch_size": settings.documents_max,
-        "default_route": &*app.routes.default_route().name,
+        "default_route": default_name,
         "routes": routes,
         "models": models,
         "limits": {

@@ -21,6 +21,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
@@ -36,9 +37,15 @@ use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 use crate::route::Routes;
 
+/// What the configuration offers to clients. It is replaced as a whole, and a
+/// request keeps to the end the one that it began with.
+pub struct Serving {
+    pub routes: Arc<Routes>,
+}
+
 /// What every request is served with.
 pub struct App {
-    pub routes: Arc<Routes>,
+    serving: ArcSwap<Serving>,
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
     room: Room,
@@ -46,14 +53,24 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(routes: Arc<Routes>, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(serving: Serving, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(App {
-            routes,
+            serving: ArcSwap::from_pointee(serving),
             room: Room::new(&settings),
             settings,
             metrics,
             draining: AtomicBool::new(false),
         })
+    }
+
+    /// What is offered now.
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// Offers something else to every request that begins from now on.
+    pub fn replace(&self, serving: Serving) {
+        self.serving.store(Arc::new(serving));
     }
 
     /// Whether the server stops; it does not start again.

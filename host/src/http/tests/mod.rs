@@ -167,7 +167,8 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         metrics: metrics.clone(),
     };
     let routes = [route("plain", &[]), route("fresh", &["fresh@0123456789ab"])];
-    App::new(Arc::new(Routes::new(routes, Arc::from("plain"))), settings, metrics)
+    let serving = Serving { routes: Arc::new(Routes::new(routes, Arc::from("plain"))) };
+    App::new(serving, settings, metrics)
 }
 
 struct Server {

@@ -304,7 +304,8 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
         admission: Admission::new(Work::default()),
         ready: AtomicBool::new(false),
     });
-    let default = app.routes.default_route();
+    let default = app.serving();
+    let default = default.routes.default_route();
     let route = Route {
         name: default.name.clone(),
         model,
@@ -317,7 +318,8 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
     };
     let name = route.name.clone();
     let routes = Routes::new([route], name);
-    let app = App::new(Arc::new(routes), app.settings.clone(), app.metrics.clone());
+    let serving = Serving { routes: Arc::new(routes) };
+    let app = App::new(serving, app.settings.clone(), app.metrics.clone());
     let server = Server::start(app).await;
     let reply = server.client().await.get("/ready").await;
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
