@@ -54,6 +54,21 @@ pub struct PolicyFailure {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Caller {
+    /// One of the configured names.
+    pub caller: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallerOutcome {
+    /// One of the configured names.
+    pub caller: String,
+    /// `answered`, `limited` (by the caller's rate), `overloaded`, `refused`
+    /// (its own fault), `failed` or `gone`.
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Route {
     pub route: String,
 }
@@ -65,6 +80,10 @@ pub struct Metrics {
     pub request_duration: Family<RouteStage, Histogram>,
     pub requests_in_flight: Gauge,
     pub bypasses: Family<Route, Counter>,
+    pub caller_requests: Family<CallerOutcome, Counter>,
+    pub caller_pairs: Family<Caller, Counter>,
+    pub caller_tokens: Family<Caller, Counter>,
+    pub keys_refused: Counter,
     pub connections: Gauge,
     pub connections_refused: Counter,
     pub queue_pairs: Family<Model, Gauge>,
@@ -133,6 +152,30 @@ impl Metrics {
                 "bypasses",
                 "Requests answered without their chain because a policy failed.",
                 Family::default(),
+            ),
+            caller_requests: add(
+                &mut r,
+                "caller_requests",
+                "Requests of a caller by their outcome.",
+                Family::default(),
+            ),
+            caller_pairs: add(
+                &mut r,
+                "caller_pairs",
+                "Pairs that a caller's answered requests had the model score.",
+                Family::default(),
+            ),
+            caller_tokens: add(
+                &mut r,
+                "caller_tokens",
+                "Tokens of those pairs.",
+                Family::default(),
+            ),
+            keys_refused: add(
+                &mut r,
+                "keys_refused",
+                "Requests without a key that somebody holds.",
+                Counter::default(),
             ),
             connections: add(
                 &mut r,

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use crate::callers::Callers;
 use crate::checkpoint::{self, Hub};
-use crate::config::{ModelSettings, OnFailure, RouteSettings, Settings};
+use crate::config::{CallerSettings, ModelSettings, OnFailure, RouteSettings, Settings};
 use crate::engine;
 use crate::http::{self, App, Listeners, Serving};
 use crate::metrics::Metrics;
@@ -20,6 +21,7 @@ use crate::route::{EdgeLimits, Route, Routes};
 /// Models, policies and the routes over them: everything but the listeners.
 pub struct Stack {
     routes: Arc<Routes>,
+    callers: BTreeMap<Arc<str>, CallerSettings>,
     models: BTreeMap<Arc<str>, Arc<Model>>,
     metrics: Arc<Metrics>,
 }
@@ -53,7 +55,7 @@ impl Stack {
             routes.push(route);
         }
         let routes = Arc::new(Routes::new(routes, settings.default_route.clone()));
-        Ok(Stack { routes, models, metrics })
+        Ok(Stack { routes, callers: settings.callers.clone(), models, metrics })
     }
 
     pub fn routes(&self) -> &Arc<Routes> {
@@ -62,7 +64,7 @@ impl Stack {
 
     /// What clients are offered.
     pub fn serving(&self) -> Serving {
-        Serving { routes: self.routes.clone() }
+        Serving::new(self.routes.clone(), Callers::new(&self.callers, None))
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {

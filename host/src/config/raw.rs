@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::callers::RawCaller;
+
 /// The model that is served if nobody names one.
 pub const DEFAULT_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
 /// The route that is made if nobody configures one.
@@ -21,6 +23,7 @@ pub struct Raw {
     pub models: BTreeMap<String, RawModel>,
     pub policies: BTreeMap<String, RawPolicy>,
     pub routes: BTreeMap<String, RawRoute>,
+    pub callers: BTreeMap<String, RawCaller>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Raw {
 pub struct RawServer {
     pub listen: String,
     pub ops_listen: String,
+    /// Whether everyone who reaches `listen` may call without a key. Needed only
+    /// where others reach it (it is no loopback address) and there are no callers.
+    pub anonymous: bool,
     pub connections_max: usize,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
@@ -45,6 +51,7 @@ impl Default for RawServer {
         RawServer {
             listen: "127.0.0.1:8787".into(),
             ops_listen: "127.0.0.1:8788".into(),
+            anonymous: false,
             connections_max: 1024,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 16 * 1024 * 1024,

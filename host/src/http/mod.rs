@@ -8,6 +8,7 @@
 mod activity;
 mod body;
 mod connections;
+mod credentials;
 pub mod dialect;
 pub mod errors;
 mod exchange;
@@ -18,6 +19,7 @@ mod router;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +35,7 @@ use tokio::time::Instant;
 use self::body::Room;
 use self::dialect::Bounds;
 use self::router::Endpoint;
+use crate::callers::{Caller, Callers};
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 use crate::route::Routes;
@@ -40,7 +43,33 @@ use crate::route::Routes;
 /// What the configuration offers to clients. It is replaced as a whole, and a
 /// request keeps to the end the one that it began with.
 pub struct Serving {
-    pub routes: Arc<Routes>,
+    routes: Arc<Routes>,
+    callers: Callers,
+    /// The routes as a caller sees that may not use all.
+    views: BTreeMap<Arc<str>, Routes>,
+}
+
+impl Serving {
+    /// The callers' routes are among `routes`: the configuration was checked.
+    pub fn new(routes: Arc<Routes>, callers: Callers) -> Self {
+        let view = |caller: &Arc<Caller>| {
+            Some((caller.name.clone(), routes.only(caller.routes.as_deref()?)))
+        };
+        let views = callers.iter().filter_map(view).collect();
+        Serving { routes, callers, views }
+    }
+
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    pub fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    fn routes_of(&self, caller: &Caller) -> &Routes {
+        self.views.get(&caller.name).unwrap_or(&self.routes)
+    }
 }
 
 /// What every request is served with.
@@ -140,7 +169,7 @@ where
 {
     let (head, body) = request.into_parts();
     match router::resolve(side, &head.method, head.uri.path()) {
-        Ok(Endpoint::Page(page)) => info::page(app, page, &head),
+        Ok(Endpoint::Page(page)) => info::page(app, side, page, &head),
         Ok(Endpoint::Rerank(target)) => exchange::answer(app, Ok(target), &head, body).await,
         Err(problem) => exchange::answer(app, Err(problem), &head, body).await,
     }

@@ -1,6 +1,7 @@
 //! Clients on real sockets (or, where time matters, on streams in memory with a
 //! paused clock) against the whole of this room, with a fake stage behind it.
 
+mod callers;
 mod connections;
 mod drain;
 mod http2;
@@ -148,6 +149,14 @@ fn gate() -> (Gate, Arc<dyn Rerank>) {
 }
 
 fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<App> {
+    app_with(stage, Callers::default(), change)
+}
+
+fn app_with(
+    stage: Arc<dyn Rerank>,
+    callers: Callers,
+    change: impl FnOnce(&mut ServerSettings),
+) -> Arc<App> {
     let mut settings = check(&mut Raw::default()).unwrap().server;
     change(&mut settings);
     let metrics = Metrics::new();
@@ -167,7 +176,8 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         metrics: metrics.clone(),
     };
     let routes = [route("plain", &[]), route("fresh", &["fresh@0123456789ab"])];
-    let serving = Serving { routes: Arc::new(Routes::new(routes, Arc::from("plain"))) };
+    let routes = Arc::new(Routes::new(routes, Arc::from("plain")));
+    let serving = Serving::new(routes, callers);
     App::new(serving, settings, metrics)
 }
 
