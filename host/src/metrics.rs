@@ -69,6 +69,18 @@ pub struct CallerOutcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Listener {
+    /// `public`; the operators' listener has no certificate.
+    pub listener: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TlsReload {
+    /// `replaced`, or `refused` for a broken one.
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Route {
     pub route: String,
 }
@@ -86,6 +98,9 @@ pub struct Metrics {
     pub keys_refused: Counter,
     pub connections: Gauge,
     pub connections_refused: Counter,
+    pub tls_handshakes_failed: Counter,
+    pub tls_reloads: Family<TlsReload, Counter>,
+    pub tls_certificate_end: Family<Listener, Gauge>,
     pub queue_pairs: Family<Model, Gauge>,
     pub queue_tokens: Family<Model, Gauge>,
     pub pairs: Family<Model, Counter>,
@@ -188,6 +203,25 @@ impl Metrics {
                 "connections_refused",
                 "Connections closed for a broken or slow request head.",
                 Counter::default(),
+            ),
+            tls_handshakes_failed: add(
+                &mut r,
+                "tls_handshakes_failed",
+                "Connections closed because their TLS handshake failed or was slow.",
+                Counter::default(),
+            ),
+            tls_reloads: add(
+                &mut r,
+                "tls_reloads",
+                "Changes of the certificate's files by what became of them.",
+                Family::default(),
+            ),
+            tls_certificate_end: add_in(
+                &mut r,
+                "tls_certificate_end",
+                "When the certificate that is shown expires, since 1970.",
+                Unit::Seconds,
+                Family::default(),
             ),
             queue_pairs: add(
                 &mut r,

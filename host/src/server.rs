@@ -10,9 +10,11 @@ use tokio::net::TcpListener;
 
 use crate::callers::Callers;
 use crate::checkpoint::{self, Hub};
-use crate::config::{CallerSettings, ModelSettings, OnFailure, RouteSettings, Settings};
+use crate::config::{
+    CallerSettings, ModelSettings, OnFailure, RouteSettings, Settings, TlsSettings,
+};
 use crate::engine;
-use crate::http::{self, App, Listeners, Serving};
+use crate::http::{self, App, Listeners, Serving, Tls};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelParts};
 use crate::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
@@ -177,6 +179,10 @@ pub async fn run(settings: Settings, hub: &Hub) -> anyhow::Result<()> {
     let listeners = Listeners {
         public: listen("server.listen", server.listen).await?,
         operations: listen("server.ops_listen", server.ops_listen).await?,
+        tls: match &server.tls {
+            Some(tls) => Some(load_tls(tls).await?),
+            None => None,
+        },
     };
     let stop = stop_signal().context("failed to listen for signals")?;
     let stack = Stack::start(&settings, hub).await?;
@@ -193,6 +199,10 @@ pub async fn run(settings: Settings, hub: &Hub) -> anyhow::Result<()> {
     }
     tracing::info!("drained and stopped");
     Ok(())
+}
+
+async fn load_tls(settings: &TlsSettings) -> anyhow::Result<Tls> {
+    Tls::load(settings).await.map_err(|error| anyhow::anyhow!("failed to {error}"))
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -247,7 +257,13 @@ fn announce(stack: &Stack, listeners: &Listeners) -> anyhow::Result<()> {
     }
     let public = listeners.public.local_addr()?;
     let operations = listeners.operations.local_addr()?;
-    tracing::info!("clients: http://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
+    let scheme = if listeners.tls.is_some() { "https" } else { "http" };
+    if scheme == "http" && !stack.callers.is_empty() && !public.ip().is_loopback() {
+        tracing::warn!(
+            "callers' keys come in clear over http://{public}; set `server.tls`, unless a proxy in front ends TLS"
+        );
+    }
+    tracing::info!("clients: {scheme}://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
     tracing::info!("operators: http://{operations} (/metrics, /health, /ready)");
     Ok(())
 }

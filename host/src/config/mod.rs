@@ -66,6 +66,17 @@ pub struct ServerSettings {
     pub fields_max: usize,
     /// Grace between the signal to stop and the end, for what was admitted.
     pub drain_ms_max: Duration,
+    /// `None` speaks in clear.
+    pub tls: Option<TlsSettings>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// The certificate, and those that lead to a root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What all guests share.

@@ -44,6 +44,9 @@ pub struct RawServer {
     pub documents_max: usize,
     pub fields_max: usize,
     pub drain_ms_max: u64,
+    /// Encrypts the public listener; it speaks in clear if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -62,8 +65,21 @@ impl Default for RawServer {
             documents_max: 1000,
             fields_max: 64,
             drain_ms_max: 20_000,
+            tls: None,
         }
     }
+}
+
+/// Both files are looked at every few seconds; a change takes effect for new
+/// connections.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// File with the certificate and those that lead to a root, in PEM, its own
+    /// first.
+    pub cert: PathBuf,
+    /// File with the certificate's private key, in PEM without a password.
+    pub key: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 
 mod activity;
 mod body;
+mod certificate;
 mod connections;
 mod credentials;
 pub mod dialect;
@@ -18,6 +19,7 @@ mod journal;
 mod router;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,8 +35,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::body::Room;
+pub use self::certificate::CertificateError;
+use self::connections::Door;
 use self::dialect::Bounds;
 use self::router::Endpoint;
+pub use self::tls::Tls;
 use crate::callers::{Caller, Callers};
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
@@ -113,9 +118,11 @@ impl App {
 }
 
 /// The bound sockets; whoever bound them knows their addresses.
-#[derive(Debug)]
 pub struct Listeners {
     pub public: TcpListener,
+    /// What the public side is encrypted with; `None` speaks in clear, as the
+    /// operators' side always does.
+    pub tls: Option<Tls>,
     pub operations: TcpListener,
 }
 
@@ -142,9 +149,16 @@ pub async fn serve(
 ) -> Drained {
     let (stop_public, public_stop) = watch::channel(false);
     let (stop_operations, operations_stop) = watch::channel(false);
-    let public = connections::accept(listeners.public, Side::Public, app.clone(), public_stop);
-    let operations =
-        connections::accept(listeners.operations, Side::Operations, app.clone(), operations_stop);
+    let (acceptor, keeper) = listeners.tls.map(|tls| (tls.acceptor, tls.keeper)).unzip();
+    let keeping = async {
+        if let Some(keeper) = keeper {
+            keeper.keep(&app.metrics, public_stop.clone()).await;
+        }
+    };
+    let public = Door { listener: listeners.public, side: Side::Public, tls: acceptor };
+    let public = connections::accept(public, app.clone(), public_stop.clone());
+    let operations = Door { listener: listeners.operations, side: Side::Operations, tls: None };
+    let operations = connections::accept(operations, app.clone(), operations_stop);
     let orderly = async {
         let signal = async {
             shutdown.await;
@@ -157,7 +171,7 @@ pub async fn serve(
         stop_operations.send_replace(true);
         (drained, until)
     };
-    let ((drained, until), connections) = tokio::join!(orderly, operations);
+    let ((drained, until), connections, ()) = tokio::join!(orderly, operations, keeping);
     connections::drain(&app, connections, until).await;
     drained
 }

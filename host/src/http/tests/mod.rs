@@ -6,6 +6,7 @@ mod connections;
 mod drain;
 mod http2;
 mod requests;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -191,9 +192,14 @@ struct Server {
 
 impl Server {
     async fn start(app: Arc<App>) -> Self {
+        Self::start_with(app, None).await
+    }
+
+    async fn start_with(app: Arc<App>, tls: Option<Tls>) -> Self {
         let listeners = Listeners {
             public: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             operations: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            tls,
         };
         let public = listeners.public.local_addr().unwrap();
         let operations = listeners.operations.local_addr().unwrap();
