@@ -275,6 +275,18 @@ impl Routes {
         Routes { routes, default }
     }
 
+    /// Only those of these names, as if there were no others. The default route
+    /// stays the default if it is among them; else it is the first of `names`,
+    /// each of which is that of a route.
+    pub fn only(&self, names: &[Arc<str>]) -> Self {
+        let default = match names.contains(&self.default) {
+            true => self.default.clone(),
+            false => names[0].clone(),
+        };
+        let named = names.iter().map(|name| (name.clone(), self.routes[name].clone()));
+        Routes { routes: named.collect(), default }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.values()
     }

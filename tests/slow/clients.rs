@@ -1,18 +1,18 @@
 //! The clients that people have, against a real server: whatever shape each of
 //! them speaks, all must report the same ranking.
 
-use maitred_tests::clients::drive;
+use maitred_tests::clients::Script;
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::process::Served;
 use serde_json::{Value, json};
 
 /// Runs a script and compares all its answers with TEI's plain shape; those whose
 /// name ends in "top 2" with its beginning.
-async fn agree(environment: &str, script: &str) {
+async fn agree(script: Script) {
     let model = checkpoint("tiny-bert").display().to_string();
     let server = Served::start(&["--model", &model, "--replicas", "1"]).await;
     let expected = plain(&server).await;
-    let answers = drive(environment, script, server.public, "default").await;
+    let answers = script.run(&[&format!("http://{}", server.public), "default"], &[]).await;
     let answers = answers.as_object().expect("answers by call");
     assert!(answers.len() > 3, "{answers:?}");
     for (call, answer) in answers {
@@ -40,15 +40,15 @@ async fn plain(server: &Served) -> Vec<(usize, f64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn litellm() {
-    agree("litellm", "litellm_rerank.py").await;
+    agree(Script { environment: "litellm", name: "litellm_rerank.py" }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_and_voyage() {
-    agree("langchain", "langchain_rerank.py").await;
+    agree(Script { environment: "langchain", name: "langchain_rerank.py" }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn llamaindex_and_open_webui() {
-    agree("llamaindex", "llamaindex_rerank.py").await;
+    agree(Script { environment: "llamaindex", name: "llamaindex_rerank.py" }).await;
 }

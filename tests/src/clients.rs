@@ -1,7 +1,6 @@
 //! Real clients: scripts under `tests/clients/`, each in a Python environment of
 //! its own, since their packages do not agree on each other's versions.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -21,17 +20,26 @@ fn python(environment: &str) -> PathBuf {
     PathBuf::from(folder).join(environment).join("bin").join("python")
 }
 
-/// Runs a script against a server; what it prints, as JSON. A script that finds
-/// something wrong ends with an exception.
-pub async fn drive(environment: &str, script: &str, server: SocketAddr, model: &str) -> Value {
-    let output = Command::new(python(environment))
-        .arg(repository("tests/clients").join(script))
-        .args([&format!("http://{server}"), model])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("the environment's Python starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {errors}");
-    serde_json::from_slice(&output.stdout).expect("a script prints JSON")
+/// A script, and the environment that has what it imports.
+pub struct Script {
+    pub environment: &'static str,
+    pub name: &'static str,
+}
+
+impl Script {
+    /// Runs it to its end; what it prints, as JSON. A script that finds something
+    /// wrong ends with an exception.
+    pub async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Value {
+        let output = Command::new(python(self.environment))
+            .arg(repository("tests/clients").join(self.name))
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .expect("the environment's Python starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", self.name);
+        serde_json::from_slice(&output.stdout).expect("a script prints JSON")
+    }
 }
