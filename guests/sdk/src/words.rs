@@ -63,7 +63,9 @@ pub fn shingles(text: &str, size: usize) -> Vec<u64> {
 /// to `shingles`. For a policy that can do without the sorting of [`shingles`].
 pub fn unsorted_shingles(words: &[u64], size: usize, shingles: &mut Vec<u64>) {
     let size = size.min(words.len()).max(1);
-    let shingle = |words: &[u64]| words.iter().fold(0, |hash, &word| mixed(hash ^ word));
+    // The rotation keeps the order of the words; they are mixed already.
+    let shingle =
+        |words: &[u64]| mixed(words.iter().fold(0, |hash: u64, &word| hash.rotate_left(21) ^ word));
     match size {
         1 => shingles.extend(words.iter().map(|&word| mixed(word))),
         // What most ask for, with the loop unrolled.
