@@ -9,13 +9,20 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// The component of a policy in `guests/`, or of an example of `guests/hostile`,
-/// with its manifest beside it if it has one.
+use crate::process::built_folder;
+
+include!(concat!(env!("OUT_DIR"), "/hostile_names.rs"));
+
+/// The component of a policy in `guests/`, with its manifest beside it if it has
+/// one, or of a guest in `guests/hostile`.
 ///
 /// # Panics
 ///
 /// If the guests cannot be built, or none has that name.
 pub fn component(name: &str) -> PathBuf {
+    if let Some(text) = written_by_hand(name) {
+        return assembled(name, &text);
+    }
     static BUILT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
     let built = match BUILT.get_or_init(build) {
         Ok(built) => built,
@@ -25,14 +32,29 @@ pub fn component(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("no guest is called `{name}`")).clone()
 }
 
-/// The names of the hostile guests: what is in their folder.
-pub fn hostile() -> Vec<String> {
-    let folder = workspace().join("guests/hostile/examples");
-    let files = std::fs::read_dir(folder).expect("the hostile guests have a folder");
-    let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_string());
-    let mut names: Vec<_> = files.flatten().filter_map(|file| stem(file.path())).collect();
-    names.sort();
-    names
+/// The text of a guest that no compiler would make: a whole component, or a core
+/// with the usual policy around it.
+fn written_by_hand(name: &str) -> Option<String> {
+    let hostile = workspace().join("guests/hostile");
+    let read = |file: PathBuf| std::fs::read_to_string(hostile.join(file)).ok();
+    if let Some(whole) = read(format!("components/{name}.wat").into()) {
+        return Some(whole);
+    }
+    let core = read(format!("cores/{name}.wat").into())?;
+    let policy = read("policy.wat".into()).expect("cores have a policy around them");
+    Some(policy.replace("  CORE\n", &core))
+}
+
+/// Tests run in processes of their own, so the file appears whole or not at all.
+fn assembled(name: &str, text: &str) -> PathBuf {
+    let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let folder = built_folder().join("assembled-guests");
+    std::fs::create_dir_all(&folder).expect("the folder is ours");
+    let file = tempfile::NamedTempFile::new_in(&folder).expect("the folder is ours");
+    std::fs::write(file.path(), bytes).expect("the file is ours");
+    let path = folder.join(format!("{name}.wasm"));
+    file.persist(&path).expect("the folder is ours");
+    path
 }
 
 fn build() -> Result<Vec<PathBuf>, String> {
