@@ -264,6 +264,23 @@ async fn a_poisonous_pair_takes_down_its_own_call_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pair_that_no_engine_takes_leaves_the_replica_in_service() {
+    let _clock = hold_clock();
+    let (mut stage, batcher, _) = staged(1, &settings()).await;
+    let refused = begin(batcher.score(call(&[&[13]]))).await;
+    stage.next().await.go(Act::Reject);
+    stage.next().await.go(Act::Reject);
+    let reason = "the batch does not fit the model: as the test wished".into();
+    assert_eq!(refused.await, Err(BatchError::Failed { reason }));
+    let scored = begin(batcher.score(call(&[&[1]]))).await;
+    let begun = stage.next().await;
+    assert_eq!(begun.engine, 0, "the engine is still the first");
+    begun.go(Act::Score);
+    assert_eq!(scored.await.unwrap().logits, truths(&[&[1]]));
+    batcher.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_are_refused_when_every_replica_has_failed_repeatedly() {
     let _clock = hold_clock();
     let (grant, granted) = std::sync::mpsc::channel();

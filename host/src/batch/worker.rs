@@ -221,7 +221,7 @@ impl Worker {
                     self.land(index, &slots, &outcome);
                 }
             }
-            News::Failed(failure) => {
+            News::Rejected(failure) | News::Failed(failure) => {
                 if let Some(slots) = self.flights[index].take() {
                     self.crash(&slots, &failure);
                 }

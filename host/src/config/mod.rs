@@ -1,11 +1,13 @@
 //! Settings: every limit of the server, with its unit and its default.
 //!
-//! `raw.rs` is what people write (file, flags, environment); `check.rs` turns it
-//! into the types here, which cannot be wrong; everyone else believes them.
+//! `raw` is what people write (file, flags, environment), `read` takes it from a
+//! file's text, and `check` turns it into the types here, which cannot be wrong;
+//! everyone else believes them.
 //! A setting exists only when it works.
 
 mod check;
 mod raw;
+mod read;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use check::{Faults, check};
-pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute, nearest};
+pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute};
+pub use read::nearest;
 
 /// A configuration that was checked; nothing in it contradicts the rest.
 #[derive(Debug, Clone)]
