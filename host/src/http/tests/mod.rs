@@ -31,7 +31,7 @@ use crate::admission::{Admission, Work};
 use crate::config::{Filtered, Raw, check};
 use crate::engine::EngineTraits;
 use crate::model::ModelInfo;
-use crate::rerank::{Context, Error, Ranked, Ranking, Request as Asked, Rerank, Scale};
+use crate::rerank::{Context, Error, Priority, Ranked, Ranking, Request as Asked, Rerank, Scale};
 use crate::route::{Backend, EdgeLimits, Route};
 
 struct Model {
@@ -54,6 +54,10 @@ impl Backend for Model {
 
     fn retry_after(&self) -> Duration {
         Duration::from_millis(1500)
+    }
+
+    fn wait(&self, _route: &str, _priority: Priority) -> Duration {
+        Duration::ZERO
     }
 
     fn length_max(&self) -> usize {
