@@ -80,7 +80,7 @@ impl Problem {
             | Problem::Header(text)
             | Problem::MediaType(text)
             | Problem::NoEndpoint(text) => text.clone(),
-            Problem::BodyBroken => "the body ended before its end".into(),
+            Problem::BodyBroken => "the body ended early or was framed wrongly".into(),
             Problem::BodySlow { limit } => {
                 let ms = limit.as_millis();
                 format!("the body did not arrive within the limit of {ms} ms")

@@ -17,7 +17,7 @@ use super::body::check_media_type;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
-use super::headers::{REQUEST_ID, envelope, new_request_id, request_id};
+use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
@@ -73,6 +73,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let begun = target.and_then(|target| {
+        check_host(head)?;
         check_media_type(&head.headers)?;
         let envelope = envelope(&head.headers, entry.request_id.clone())?;
         Ok((target, envelope))
