@@ -18,7 +18,8 @@ use maitred::config::{OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Priority, Ranked, Ranking, Report, Request, Rerank, Scale,
+    Context, Document, DocumentId, Error, Lengths, Priority, Ranked, Ranking, Report, Request,
+    Rerank, Scale,
 };
 use maitred_tests::guests;
 
@@ -170,6 +171,7 @@ fn context() -> Context {
         caller: None,
         wanted: Some(10),
         truncate: None,
+        lengths: Lengths::default(),
         allowance: door.admit(much, Duration::ZERO).expect("an empty door"),
         report: Report::default(),
     }

@@ -17,8 +17,8 @@ use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSet
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, PolicyError, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Field, Priority, Ranked, Ranking, Report, Request,
-    Rerank, Scale, Value,
+    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranked, Ranking, Report,
+    Request, Rerank, Scale, Value,
 };
 use maitred_tests::guests;
 use tokio::time::{Instant, timeout};
@@ -321,6 +321,7 @@ fn context(deadline: Duration) -> Context {
         caller: Some("tester".into()),
         wanted: Some(2),
         truncate: None,
+        lengths: Lengths::default(),
         allowance: door.admit(much, Duration::ZERO).unwrap(),
         report: Report::default(),
     }

@@ -9,17 +9,19 @@ mod activity;
 mod body;
 mod connections;
 pub mod dialect;
+mod docs;
 pub mod errors;
 mod exchange;
 mod headers;
 mod info;
 mod journal;
+mod openapi;
 mod router;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -32,6 +34,7 @@ use tokio::time::Instant;
 
 use self::body::Room;
 use self::dialect::Bounds;
+use self::info::Described;
 use self::router::Endpoint;
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
@@ -49,6 +52,7 @@ pub struct App {
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
     room: Room,
+    described: OnceLock<Described>,
     draining: AtomicBool,
 }
 
@@ -59,6 +63,7 @@ impl App {
             room: Room::new(&settings),
             settings,
             metrics,
+            described: OnceLock::new(),
             draining: AtomicBool::new(false),
         })
     }
@@ -76,6 +81,11 @@ impl App {
     /// Whether the server stops; it does not start again.
     fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Made when somebody asks for it.
+    fn described(&self) -> &Described {
+        self.described.get_or_init(|| Described::of(&self.settings))
     }
 
     fn bounds(&self) -> Bounds {

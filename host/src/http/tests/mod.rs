@@ -148,6 +148,19 @@ fn gate() -> (Gate, Arc<dyn Rerank>) {
 }
 
 fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<App> {
+    app_with(Filtered::Omit, stage, change)
+}
+
+/// Whose routes do so with what the stage leaves out.
+fn app_that_does(filtered: Filtered, stage: Arc<dyn Rerank>) -> Arc<App> {
+    app_with(filtered, stage, |_| ())
+}
+
+fn app_with(
+    filtered: Filtered,
+    stage: Arc<dyn Rerank>,
+    change: impl FnOnce(&mut ServerSettings),
+) -> Arc<App> {
     let mut settings = check(&mut Raw::default()).unwrap().server;
     change(&mut settings);
     let metrics = Metrics::new();
@@ -159,9 +172,10 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         stage: stage.clone(),
         policies: policies.iter().map(|&p| p.to_owned()).collect(),
         amplification_max: 1,
-        filtered: Filtered::Omit,
+        filtered,
         limits: EdgeLimits {
             documents_max: settings.documents_max,
+            queries_at_once: settings.queries_at_once,
             request_ms_max: settings.request_ms_max,
         },
         metrics: metrics.clone(),
