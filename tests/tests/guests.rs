@@ -15,8 +15,8 @@ use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSet
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Kind, Link, ModelInfo, Policy, PolicyError, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Field, Priority, Ranked, Ranking, Report, Request,
-    Rerank, Scale, Value,
+    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranked, Ranking, Report,
+    Request, Rerank, Scale, Value,
 };
 use maitred_tests::guests;
 use tokio::sync::Barrier;
@@ -126,6 +126,7 @@ impl Table {
             caller: self.caller.map(Into::into),
             wanted: self.wanted,
             truncate: None,
+            lengths: Lengths::default(),
             allowance: door.admit(much, Duration::ZERO).unwrap(),
             report: Report::default(),
         }
