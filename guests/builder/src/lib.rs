@@ -57,11 +57,6 @@ pub fn policies() -> Vec<String> {
     names(&guests).into_iter().filter(has_manifest).collect()
 }
 
-/// The names of the hostile guests.
-pub fn hostile() -> Vec<String> {
-    names(&root().join("guests/hostile/examples"))
-}
-
 /// The component of a guest of either kind, built if need be.
 ///
 /// # Errors
@@ -162,7 +157,6 @@ mod tests {
         for other in ["sdk", "hostile", "builder", "built"] {
             assert!(policies.iter().all(|name| name != other), "{policies:?}");
         }
-        assert!(hostile().iter().any(|name| name == "passes_on"));
     }
 
     #[test]
