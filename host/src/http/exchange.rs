@@ -20,7 +20,7 @@ use super::credentials::visitor;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
-use super::headers::{REQUEST_ID, envelope, new_request_id, request_id};
+use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
@@ -79,6 +79,7 @@ where
 {
     let serving = app.serving();
     let begun = target.and_then(|target| {
+        check_host(head)?;
         let visitor = visitor(&serving, &head.headers)?;
         entry.came(&visitor);
         let named = target.route.map(|route| visitor.named(route)).transpose()?;
