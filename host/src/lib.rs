@@ -7,10 +7,13 @@
 
 pub mod admission;
 pub mod batch;
+pub mod callers;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod metrics;
 pub mod model;

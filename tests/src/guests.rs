@@ -1,13 +1,10 @@
 //! Built guests: the tests of the sandbox run real components.
 //!
-//! They are built on first use, in their own profile, so that no test runs
-//! against yesterday's guest. This file knows no policy by name.
+//! They are built on first use, so that no test runs against yesterday's guest.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
-use serde_json::Value;
+pub use guest_builder::policies;
 
 use crate::process::built_folder;
 
@@ -20,22 +17,18 @@ include!(concat!(env!("OUT_DIR"), "/hostile_names.rs"));
 ///
 /// If the guests cannot be built, or none has that name.
 pub fn component(name: &str) -> PathBuf {
-    if let Some(text) = written_by_hand(name) {
-        return assembled(name, &text);
+    match written_by_hand(name) {
+        Some(text) => assembled(name, &text),
+        None => guest_builder::component(name).unwrap_or_else(|error| panic!("{error:#}")),
     }
-    static BUILT: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
-    let built = match BUILT.get_or_init(build) {
-        Ok(built) => built,
-        Err(errors) => panic!("the guests do not build:\n{errors}"),
-    };
-    let found = built.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
-    found.unwrap_or_else(|| panic!("no guest is called `{name}`")).clone()
 }
 
 /// The text of a guest that no compiler would make: a whole component, or a core
 /// with the usual policy around it.
 fn written_by_hand(name: &str) -> Option<String> {
-    let hostile = workspace().join("guests/hostile");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = tests.parent().expect("the tests are a folder of the workspace");
+    let hostile = workspace.join("guests/hostile");
     let read = |file: PathBuf| std::fs::read_to_string(hostile.join(file)).ok();
     if let Some(whole) = read(format!("components/{name}.wat").into()) {
         return Some(whole);
@@ -55,49 +48,4 @@ fn assembled(name: &str, text: &str) -> PathBuf {
     let path = folder.join(format!("{name}.wasm"));
     file.persist(&path).expect("the folder is ours");
     path
-}
-
-fn build() -> Result<Vec<PathBuf>, String> {
-    let output = Command::new(env!("CARGO"))
-        .current_dir(workspace())
-        .args(["build", "--profile", "guest", "--target", "wasm32-wasip2"])
-        .args(["-p", "passages", "-p", "dedupe", "-p", "fresh", "-p", "hostile"])
-        .args(["--lib", "--examples", "--message-format", "json-render-diagnostics"])
-        .output()
-        .expect("cargo can be started");
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
-    }
-    let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
-    let components: Vec<_> = messages.lines().flat_map(components).collect();
-    for component in &components {
-        copy_manifest(component);
-    }
-    Ok(components)
-}
-
-/// The wasm files that a line of cargo's report names.
-fn components(message: &str) -> Vec<PathBuf> {
-    let message: Value = serde_json::from_str(message).unwrap_or_default();
-    let files = message["filenames"].as_array().into_iter().flatten();
-    (files.filter_map(Value::as_str).map(PathBuf::from))
-        .filter(|file| file.extension().is_some_and(|extension| extension == "wasm"))
-        .collect()
-}
-
-/// Cargo leaves the manifest with the sources; a policy is looked for with the
-/// two side by side.
-fn copy_manifest(component: &Path) {
-    let Some(name) = component.file_stem().and_then(|stem| stem.to_str()) else {
-        return;
-    };
-    let manifest = workspace().join(format!("guests/{name}/{name}.toml"));
-    if manifest.exists() {
-        std::fs::copy(manifest, component.with_extension("toml")).expect("the folder is ours");
-    }
-}
-
-fn workspace() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the tests are a folder of the workspace").into()
 }

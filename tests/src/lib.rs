@@ -1,6 +1,7 @@
 //! What the tests of this crate share: where fixtures and guests are, a sandbox
 //! with a model that needs no files, and a server in this process.
 
+pub mod clients;
 pub mod fixtures;
 pub mod guests;
 pub mod lab;

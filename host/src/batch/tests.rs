@@ -335,6 +335,39 @@ async fn a_call_that_is_dropped_leaves_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_would_wait_beyond_the_deadline_is_told_at_once() {
+    let _clock = hold_clock();
+    let (mut stage, batcher, _) = staged(1, &settings()).await;
+    let hurried = || {
+        let deadline = Instant::now() + Duration::from_nanos(1);
+        Call { deadline, ..call(&[&[9]]) }
+    };
+    let unknown = begin(batcher.score(hurried())).await;
+    stage.next().await.go(Act::Score);
+    assert!(unknown.await.is_ok(), "nothing is known before the first batch");
+    let first = begin(batcher.score(call(&[&[1]]))).await;
+    let begun = stage.next().await;
+    let refused = batcher.score(hurried()).await;
+    assert!(matches!(refused, Err(BatchError::Overloaded { .. })), "{refused:?}");
+    let wait = |route, priority| {
+        let call = Newcomer { route, priority, weight: 1, tokens: 0 };
+        batcher.status().time_until_served(call)
+    };
+    let in_flight = wait("other", Priority::Normal);
+    assert!(in_flight > Duration::ZERO);
+    let second = begin(batcher.score(call(&[&[2, 3, 4]]))).await;
+    queued(&batcher, 1).await;
+    assert!(wait("route", Priority::Normal) > in_flight);
+    assert!(wait("route", Priority::Low) > in_flight);
+    assert_eq!(wait("route", Priority::High), in_flight);
+    assert_eq!(wait("other", Priority::Normal), in_flight, "its own share is free");
+    begun.go(Act::Score);
+    stage.next().await.go(Act::Score);
+    assert!(first.await.is_ok() && second.await.is_ok());
+    batcher.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_end_with_their_deadline() {
     let _clock = hold_clock();
     let (mut stage, batcher, metrics) = staged(1, &settings()).await;

@@ -5,6 +5,7 @@
 //! everyone else believes them.
 //! A setting exists only when it works.
 
+mod callers;
 mod check;
 mod raw;
 mod read;
@@ -15,6 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use callers::{
+    CallerSettings, KEY_ID_DIGITS, KEY_PREFIX, KeyHash, PriorityMax, RateSettings, RawCaller,
+};
 pub use check::{Faults, check};
 pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute};
 pub use read::nearest;
@@ -27,6 +31,8 @@ pub struct Settings {
     pub models: BTreeMap<Arc<str>, ModelSettings>,
     pub policies: BTreeMap<Arc<str>, PolicySettings>,
     pub routes: BTreeMap<Arc<str>, RouteSettings>,
+    /// Who may call; everyone, if nobody is here.
+    pub callers: BTreeMap<Arc<str>, CallerSettings>,
     /// Serves requests that name no route.
     pub default_route: Arc<str>,
 }
@@ -60,6 +66,17 @@ pub struct ServerSettings {
     pub fields_max: usize,
     /// Grace between the signal to stop and the end, for what was admitted.
     pub drain_ms_max: Duration,
+    /// `None` speaks in clear.
+    pub tls: Option<TlsSettings>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// The certificate, and those that lead to a root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What all guests share.

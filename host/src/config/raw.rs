@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::callers::RawCaller;
+
 /// The model that is served if nobody names one.
 pub const DEFAULT_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
 /// The route that is made if nobody configures one.
@@ -21,6 +23,7 @@ pub struct Raw {
     pub models: BTreeMap<String, RawModel>,
     pub policies: BTreeMap<String, RawPolicy>,
     pub routes: BTreeMap<String, RawRoute>,
+    pub callers: BTreeMap<String, RawCaller>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Raw {
 pub struct RawServer {
     pub listen: String,
     pub ops_listen: String,
+    /// Whether everyone who reaches `listen` may call without a key. Needed only
+    /// where others reach it (it is no loopback address) and there are no callers.
+    pub anonymous: bool,
     pub connections_max: usize,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
@@ -38,6 +44,9 @@ pub struct RawServer {
     pub documents_max: usize,
     pub fields_max: usize,
     pub drain_ms_max: u64,
+    /// Encrypts the public listener; it speaks in clear if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -45,6 +54,7 @@ impl Default for RawServer {
         RawServer {
             listen: "127.0.0.1:8787".into(),
             ops_listen: "127.0.0.1:8788".into(),
+            anonymous: false,
             connections_max: 1024,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 16 * 1024 * 1024,
@@ -55,8 +65,21 @@ impl Default for RawServer {
             documents_max: 1000,
             fields_max: 64,
             drain_ms_max: 20_000,
+            tls: None,
         }
     }
+}
+
+/// Both files are looked at every few seconds; a change takes effect for new
+/// connections.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// File with the certificate and those that lead to a root, in PEM, its own
+    /// first.
+    pub cert: PathBuf,
+    /// File with the certificate's private key, in PEM without a password.
+    pub key: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::raw::Raw;
 
 impl Raw {
-    /// Reads a file; component paths and model folders in it are relative to
-    /// the file.
+    /// Reads a file; component paths, model folders and certificates in it
+    /// are relative to the file.
     pub fn read(path: &Path) -> Result<Raw, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
@@ -21,6 +21,10 @@ impl Raw {
             if model.source.starts_with('.') {
                 model.source = folder.join(&model.source).to_string_lossy().into_owned();
             }
+        }
+        if let Some(tls) = &mut raw.server.tls {
+            tls.cert = folder.join(&tls.cert);
+            tls.key = folder.join(&tls.key);
         }
         Ok(raw)
     }

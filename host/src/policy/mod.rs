@@ -20,6 +20,8 @@ mod contract;
 mod convert;
 mod epoch;
 mod failure;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod guest;
 mod journal;
 mod limits;
@@ -32,7 +34,9 @@ use std::sync::Arc;
 
 pub use chain::{Chain, Link, ModelInfo};
 pub use component::Policy;
-pub use manifest::{Manifest, Param};
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz;
+pub use manifest::{Kind, Limits, Manifest, Param};
 pub use sandbox::Sandbox;
 
 /// Why a policy or a chain cannot be used. Completes "failed to …".

@@ -1,8 +1,8 @@
 //! `[server]`: listeners and what one client may do to them.
 
 use super::faults::{Check, GIB, HOUR_MS, KIB, MIB};
-use crate::config::ServerSettings;
 use crate::config::raw::RawServer;
+use crate::config::{ServerSettings, TlsSettings};
 
 impl Check {
     pub(super) fn server(&mut self, raw: &RawServer) -> ServerSettings {
@@ -44,6 +44,10 @@ impl Check {
             ),
             fields_max: self.within("server.fields_max", raw.fields_max, 0..=10_000, "fields"),
             drain_ms_max: self.ms("server.drain_ms_max", raw.drain_ms_max, 0..=HOUR_MS),
+            tls: raw
+                .tls
+                .as_ref()
+                .map(|tls| TlsSettings { cert: tls.cert.clone(), key: tls.key.clone() }),
         }
     }
 }
