@@ -5,7 +5,6 @@
 // What the tests share is test code too: a panic is the report.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
