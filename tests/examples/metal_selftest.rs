@@ -2,7 +2,6 @@
 //! `metal_selftest DEVICE BATCHES`. On a Mac it is run by `cargo xtask
 //! metal-selftest`; with `cpu` it runs anywhere, which is how it is tested.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use maitred::config::{Raw, RawModel, Truncation, check};
 use maitred::engine::{self, Batch, CrossEncoder, Pair};
 use maitred::tokenize::PairEncoder;
 use maitred_tests::fixtures::goldens;
+use maitred_tests::process::resident_bytes;
 
 const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 /// Pairs of a batch in the second part.
@@ -74,7 +74,8 @@ fn run_on(
         let members: Vec<_> = pairs.iter().cycle().skip(from).take(PAIRS).cloned().collect();
         score(engine, &members)?;
         if batch % batches.div_ceil(LOOKS) == 0 {
-            resident.push(resident_kib()?);
+            let bytes = resident_bytes(std::process::id()).context("there is no `ps`")?;
+            resident.push(bytes as f64 / 1024.0);
         }
     }
     let pairs_per_second = (batches * PAIRS) as f64 / began.elapsed().as_secs_f64();
@@ -92,12 +93,4 @@ fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> anyhow::Result<V
     let mut logits = vec![f32::NAN; pairs.len()];
     engine.score(&Batch { pairs: pairs.to_vec() }, &mut logits)?;
     Ok(logits)
-}
-
-/// Resident memory of this process.
-fn resident_kib() -> anyhow::Result<f64> {
-    let pid = std::process::id().to_string();
-    let output = Command::new("ps").args(["-o", "rss=", "-p", &pid]).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    text.trim().parse().with_context(|| format!("`ps` said {text:?}"))
 }

@@ -45,6 +45,14 @@ pub async fn run_with(arguments: &[&str], input: &str) -> (i32, String, String) 
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
+/// Memory that a process has, where there is a `ps`.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let pid = pid.to_string();
+    let output = std::process::Command::new("ps").args(["-o", "rss=", "-p", &pid]).output().ok()?;
+    let kib: u64 = String::from_utf8(output.stdout).ok()?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// A running `maitred serve`; it is killed if the test ends before it does.
 pub struct Served {
     pub child: Child,

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use maitred::config::OnFailure;
 use maitred_tests::guests::HOSTILE;
 use maitred_tests::lab::{DEADLINE, HUNG, Lab, ask, link, ranked_by_words, request};
+use maitred_tests::process::resident_bytes;
 
 const GOOD_CLIENTS: usize = 8;
 const GOOD_REQUESTS: usize = 125;
@@ -58,7 +59,7 @@ async fn a_thousand_good_requests_beside_all_attacks() {
         let clients = join_all((0..GOOD_CLIENTS).map(|_| client()));
         tokio::join!(attacks, clients);
         assert_eq!((lab.instances(), lab.model.running()), (0.0, 0));
-        resident.extend(resident_bytes());
+        resident.extend(resident_bytes(std::process::id()));
     }
     println!("resident bytes after each round: {resident:?}");
     if let [_, later @ ..] = &resident[..]
@@ -67,12 +68,4 @@ async fn a_thousand_good_requests_beside_all_attacks() {
         let share = (most - least) as f64 / *least as f64;
         assert!(share <= RESIDENT_SHARE_MAX, "{resident:?} differ by {share}");
     }
-}
-
-/// Memory that this process has, where the system says so.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

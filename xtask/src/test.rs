@@ -59,6 +59,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
             .args(runner)
             .args(["--workspace", "--no-fail-fast"])
             .args(tier)
+            .env("MAITRED_SLOW", if arguments.slow { "1" } else { "0" })
             .env("MAITRED_TEST_CLIENTS", python::folder()?),
     )
 }
