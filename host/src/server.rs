@@ -46,6 +46,7 @@ impl Stack {
         }
         let limits = EdgeLimits {
             documents_max: settings.server.documents_max,
+            queries_at_once: settings.server.queries_at_once,
             request_ms_max: settings.server.request_ms_max,
         };
         let mut routes = Vec::new();

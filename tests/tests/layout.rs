@@ -21,6 +21,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hf_hub", &["checkpoint/"]),
     ("prost::", &["checkpoint/"]),
     ("clap::", &["cli/"]),
+    ("schemars::", &["http/"]),
     ("serde::", &["config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
 ];
 

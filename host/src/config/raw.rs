@@ -43,6 +43,7 @@ pub struct RawServer {
     pub request_ms_max: u64,
     pub documents_max: usize,
     pub fields_max: usize,
+    pub queries_at_once: usize,
     pub drain_ms_max: u64,
     /// Encrypts the public listener; it speaks in clear if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +65,7 @@ impl Default for RawServer {
             request_ms_max: 30_000,
             documents_max: 1000,
             fields_max: 64,
+            queries_at_once: 16,
             drain_ms_max: 20_000,
             tls: None,
         }
