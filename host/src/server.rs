@@ -8,10 +8,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use crate::callers::Callers;
 use crate::checkpoint::{self, Hub};
-use crate::config::{ModelSettings, OnFailure, RouteSettings, Settings};
+use crate::config::{
+    CallerSettings, ModelSettings, OnFailure, RouteSettings, Settings, TlsSettings,
+};
 use crate::engine;
-use crate::http::{self, App, Listeners, Serving};
+use crate::http::{self, App, Listeners, Serving, Tls};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelParts};
 use crate::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
@@ -20,6 +23,7 @@ use crate::route::{EdgeLimits, Route, Routes};
 /// Models, policies and the routes over them: everything but the listeners.
 pub struct Stack {
     routes: Arc<Routes>,
+    callers: BTreeMap<Arc<str>, CallerSettings>,
     models: BTreeMap<Arc<str>, Arc<Model>>,
     metrics: Arc<Metrics>,
 }
@@ -54,7 +58,7 @@ impl Stack {
             routes.push(route);
         }
         let routes = Arc::new(Routes::new(routes, settings.default_route.clone()));
-        Ok(Stack { routes, models, metrics })
+        Ok(Stack { routes, callers: settings.callers.clone(), models, metrics })
     }
 
     pub fn routes(&self) -> &Arc<Routes> {
@@ -63,7 +67,7 @@ impl Stack {
 
     /// What clients are offered.
     pub fn serving(&self) -> Serving {
-        Serving { routes: self.routes.clone() }
+        Serving::new(self.routes.clone(), Callers::new(&self.callers, None))
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -176,6 +180,10 @@ pub async fn run(settings: Settings, hub: &Hub) -> anyhow::Result<()> {
     let listeners = Listeners {
         public: listen("server.listen", server.listen).await?,
         operations: listen("server.ops_listen", server.ops_listen).await?,
+        tls: match &server.tls {
+            Some(tls) => Some(load_tls(tls).await?),
+            None => None,
+        },
     };
     let stop = stop_signal().context("failed to listen for signals")?;
     let stack = Stack::start(&settings, hub).await?;
@@ -192,6 +200,10 @@ pub async fn run(settings: Settings, hub: &Hub) -> anyhow::Result<()> {
     }
     tracing::info!("drained and stopped");
     Ok(())
+}
+
+async fn load_tls(settings: &TlsSettings) -> anyhow::Result<Tls> {
+    Tls::load(settings).await.map_err(|error| anyhow::anyhow!("failed to {error}"))
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -246,7 +258,13 @@ fn announce(stack: &Stack, listeners: &Listeners) -> anyhow::Result<()> {
     }
     let public = listeners.public.local_addr()?;
     let operations = listeners.operations.local_addr()?;
-    tracing::info!("clients: http://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
+    let scheme = if listeners.tls.is_some() { "https" } else { "http" };
+    if scheme == "http" && !stack.callers.is_empty() && !public.ip().is_loopback() {
+        tracing::warn!(
+            "callers' keys come in clear over http://{public}; set `server.tls`, unless a proxy in front ends TLS"
+        );
+    }
+    tracing::info!("clients: {scheme}://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
     tracing::info!("operators: http://{operations} (/metrics, /health, /ready)");
     Ok(())
 }

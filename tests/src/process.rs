@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 /// Where cargo put what it built for this run.
@@ -24,6 +24,23 @@ pub fn program() -> PathBuf {
 pub async fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(program()).args(arguments).stdin(Stdio::null()).output().await;
     let output = output.expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// The same, with something on standard input.
+pub async fn run_with(arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(input.as_bytes()).await.expect("the program reads");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("the program ends");
     let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
@@ -52,7 +69,8 @@ impl Served {
         let mut said = String::new();
         while let Some(line) = log.next_line().await.expect("the log is UTF-8") {
             said += &line;
-            if let Some((_, rest)) = line.split_once("clients: http://") {
+            if let Some((_, rest)) = line.split_once("clients: http") {
+                let (_, rest) = rest.split_once("://").expect("it is a URL");
                 let address = rest.split_whitespace().next().expect("an address follows");
                 let public = address.parse().expect("it is an address");
                 return Served { child, public, log };

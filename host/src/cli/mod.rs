@@ -2,6 +2,7 @@
 //! work, and prints; it knows how nothing works.
 
 mod documents;
+mod key;
 mod log;
 mod model;
 mod policy;
@@ -31,6 +32,9 @@ enum Command {
     /// Look at policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Make API keys, and the hashes by which the server knows them.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Fetch, import and look at models.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -48,6 +52,7 @@ pub fn main() -> ExitCode {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Rerank(arguments) => rerank::run(arguments).await,
             Command::Policy(command) => policy::run(command).await,
+            Command::Key(command) => key::run(command),
             Command::Model(command) => model::run(command).await,
         }
     });

@@ -37,11 +37,19 @@ pub async fn run(command: PolicyCommand) -> anyhow::Result<()> {
     println!("version       {} (of the component's content)", policy.version());
     println!("required      {}", policy.required());
     println!("asks for      {:?}", manifest.capabilities);
-    for (name, param) in manifest.params.iter().flatten() {
-        println!(
-            "parameter     {name}: {}",
-            param.description.as_deref().unwrap_or("no description")
-        );
+    match &manifest.params {
+        None => println!("parameters    any: the manifest does not speak of them"),
+        Some(params) if params.is_empty() => println!("parameters    none"),
+        Some(params) => params.iter().for_each(|(name, param)| {
+            let default = match &param.default {
+                Some(default) => format!("`{default}` unless given"),
+                None => "no default".into(),
+            };
+            println!("parameter     {name}: {}; {default}", param.kind);
+            if let Some(description) = &param.description {
+                println!("              {description}");
+            }
+        }),
     }
     println!("it loads, and exports and imports what it should");
     Ok(())

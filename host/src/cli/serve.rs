@@ -17,6 +17,9 @@ pub struct ServeArguments {
     /// Address for operators: metrics and health.
     #[arg(long, env = "MAITRED_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<String>,
+    /// Let everyone call who reaches the server, without a key.
+    #[arg(long, env = "MAITRED_ANONYMOUS")]
+    anonymous: bool,
     /// Print the settings in force as a configuration file, and stop.
     #[arg(long)]
     print_config: bool,
@@ -30,6 +33,7 @@ pub async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         if let Some(listen) = arguments.ops_listen {
             raw.server.ops_listen = listen;
         }
+        raw.server.anonymous |= arguments.anonymous;
     })?;
     if arguments.print_config {
         print!("{}", raw.to_toml());

@@ -1,11 +1,14 @@
 //! Settings: every limit of the server, with its unit and its default.
 //!
-//! `raw.rs` is what people write (file, flags, environment); `check.rs` turns it
-//! into the types here, which cannot be wrong; everyone else believes them.
+//! `raw` is what people write (file, flags, environment), `read` takes it from a
+//! file's text, and `check` turns it into the types here, which cannot be wrong;
+//! everyone else believes them.
 //! A setting exists only when it works.
 
+mod callers;
 mod check;
 mod raw;
+mod read;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,8 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use callers::{
+    CallerSettings, KEY_ID_DIGITS, KEY_PREFIX, KeyHash, PriorityMax, RateSettings, RawCaller,
+};
 pub use check::{Faults, check};
-pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute, nearest};
+pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute};
+pub use read::nearest;
 
 /// A configuration that was checked; nothing in it contradicts the rest.
 #[derive(Debug, Clone)]
@@ -24,6 +31,8 @@ pub struct Settings {
     pub models: BTreeMap<Arc<str>, ModelSettings>,
     pub policies: BTreeMap<Arc<str>, PolicySettings>,
     pub routes: BTreeMap<Arc<str>, RouteSettings>,
+    /// Who may call; everyone, if nobody is here.
+    pub callers: BTreeMap<Arc<str>, CallerSettings>,
     /// Serves requests that name no route.
     pub default_route: Arc<str>,
 }
@@ -60,6 +69,17 @@ pub struct ServerSettings {
     pub queries_at_once: usize,
     /// Grace between the signal to stop and the end, for what was admitted.
     pub drain_ms_max: Duration,
+    /// `None` speaks in clear.
+    pub tls: Option<TlsSettings>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// The certificate, and those that lead to a root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What all guests share.

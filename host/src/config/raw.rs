@@ -1,10 +1,12 @@
 //! The configuration as people write it: `maitred.toml`, with every default.
-//! It may contradict itself; `check.rs` finds out.
+//! It may contradict itself; `check` finds out.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::callers::RawCaller;
 
 /// The model that is served if nobody names one.
 pub const DEFAULT_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
@@ -21,6 +23,7 @@ pub struct Raw {
     pub models: BTreeMap<String, RawModel>,
     pub policies: BTreeMap<String, RawPolicy>,
     pub routes: BTreeMap<String, RawRoute>,
+    pub callers: BTreeMap<String, RawCaller>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Raw {
 pub struct RawServer {
     pub listen: String,
     pub ops_listen: String,
+    /// Whether everyone who reaches `listen` may call without a key. Needed only
+    /// where others reach it (it is no loopback address) and there are no callers.
+    pub anonymous: bool,
     pub connections_max: usize,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
@@ -39,6 +45,9 @@ pub struct RawServer {
     pub fields_max: usize,
     pub queries_at_once: usize,
     pub drain_ms_max: u64,
+    /// Encrypts the public listener; it speaks in clear if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -46,6 +55,7 @@ impl Default for RawServer {
         RawServer {
             listen: "127.0.0.1:8787".into(),
             ops_listen: "127.0.0.1:8788".into(),
+            anonymous: false,
             connections_max: 1024,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 16 * 1024 * 1024,
@@ -57,8 +67,21 @@ impl Default for RawServer {
             fields_max: 64,
             queries_at_once: 16,
             drain_ms_max: 20_000,
+            tls: None,
         }
     }
+}
+
+/// Both files are looked at every few seconds; a change takes effect for new
+/// connections.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// File with the certificate and those that lead to a root, in PEM, its own
+    /// first.
+    pub cert: PathBuf,
+    /// File with the certificate's private key, in PEM without a password.
+    pub key: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -236,59 +259,7 @@ impl RawLink {
 }
 
 impl Raw {
-    /// Reads a file; component paths and model folders in it are relative to
-    /// the file.
-    pub fn read(path: &Path) -> Result<Raw, String> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
-        let mut raw =
-            Raw::parse(&text).map_err(|error| format!("in {}: {error}", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for policy in raw.policies.values_mut() {
-            policy.component = folder.join(&policy.component);
-        }
-        for model in raw.models.values_mut() {
-            if model.source.starts_with('.') {
-                model.source = folder.join(&model.source).to_string_lossy().into_owned();
-            }
-        }
-        Ok(raw)
-    }
-
-    pub fn parse(text: &str) -> Result<Raw, String> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
-            let place = line.map_or(String::new(), |line| format!("line {line}: "));
-            format!("{place}{}", with_nearest(error.message()))
-        })
-    }
-
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration that was read can be written")
     }
-}
-
-/// serde names the unknown key and all known ones; people want the nearest.
-fn with_nearest(message: &str) -> String {
-    if !message.starts_with("unknown field") {
-        return message.to_owned();
-    }
-    let mut words = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = words.next() else {
-        return message.to_owned();
-    };
-    match nearest(unknown, words) {
-        Some(known) => format!("unknown key `{unknown}`; did you mean `{known}`?"),
-        None => message.replacen("field", "key", 1),
-    }
-}
-
-/// The known name that is a few letters away from `unknown`, if one is.
-pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(unknown, name), name))
-        .filter(|(similarity, _)| *similarity > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }

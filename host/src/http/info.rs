@@ -13,14 +13,14 @@ use hyper::{Method, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::App;
-use super::exchange::JSON;
+use super::credentials::visitor;
+use super::exchange::{JSON, refusal};
 use super::headers::{REQUEST_ID, new_request_id, request_id};
 use super::router::Page;
-use super::{docs, openapi};
+use super::{App, Side, docs, openapi};
 use crate::config::ServerSettings;
 use crate::model::ModelInfo;
-use crate::route::Route;
+use crate::route::{Route, Routes};
 
 /// What `/metrics` is written in.
 const OPENMETRICS: HeaderValue =
@@ -53,14 +53,29 @@ fn json(body: &impl Serialize) -> Bytes {
     serde_json::to_vec(body).expect("pages hold strings and numbers").into()
 }
 
-pub fn page(app: &App, page: Page, head: &Parts) -> Response<Full<Bytes>> {
+/// Probes need no key, nor does the description, which is the same everywhere.
+/// What is served is told to holders of keys, if there are any, and each hears of
+/// its own routes; the operators' listener is on loopback unless somebody wanted
+/// otherwise, and tells all.
+pub fn page(app: &App, side: Side, page: Page, head: &Parts) -> Response<Full<Bytes>> {
+    let serving = app.serving();
+    let all = side == Side::Operations || serving.callers().open();
+    // A page has no use for a bad id but to repeat it; probes get a new one.
+    let id = request_id(&head.headers).unwrap_or_else(|_| new_request_id());
     let (status, kind, text) = match page {
         Page::Health => (StatusCode::OK, JSON, json(&Health { status: "ok" })),
         Page::Ready => {
-            let (status, ready) = ready(app);
+            let (status, ready) = ready(app, all);
             (status, JSON, json(&ready))
         }
-        Page::Info => (StatusCode::OK, JSON, json(&info(app))),
+        Page::Info if all => (StatusCode::OK, JSON, json(&info(app, serving.routes()))),
+        Page::Info => match visitor(&serving, &head.headers) {
+            Ok(visitor) => (StatusCode::OK, JSON, json(&info(app, visitor.routes))),
+            Err(problem) => {
+                app.metrics.keys_refused.inc();
+                return refusal(&problem, None, &id, head.version);
+            }
+        },
         Page::Metrics => (StatusCode::OK, OPENMETRICS, app.metrics.render().into()),
         Page::OpenApi => (StatusCode::OK, JSON, app.described().openapi.clone()),
         Page::Docs => (StatusCode::OK, HTML, app.described().docs.clone()),
@@ -81,8 +96,6 @@ pub fn page(app: &App, page: Page, head: &Parts) -> Response<Full<Bytes>> {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
-    // A page has no use for a bad id but to repeat it; probes get a new one.
-    let id = request_id(&head.headers).unwrap_or_else(|_| new_request_id());
     let id = HeaderValue::from_str(&id).expect("ids were checked to be visible ASCII");
     headers.insert(REQUEST_ID, id);
     response
@@ -99,22 +112,24 @@ pub struct Ready {
     ready: bool,
     /// The server stops: it finishes what it has and takes no more.
     draining: bool,
-    /// By name, whether the model can score.
-    models: BTreeMap<Arc<str>, bool>,
+    /// By name, whether the model can score; told to whoever may know what is
+    /// served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<BTreeMap<Arc<str>, bool>>,
 }
 
 /// Whether requests should be sent here: every model can score, and the server
-/// does not stop.
-fn ready(app: &App) -> (StatusCode, Ready) {
+/// does not stop. The models' names are for whoever may know what is served.
+fn ready(app: &App, names: bool) -> (StatusCode, Ready) {
     let (draining, serving) = (app.draining(), app.serving());
     let models: BTreeMap<_, _> =
-        serving.routes.iter().map(|route| (route.model.name(), route.model.ready())).collect();
+        serving.routes().iter().map(|route| (route.model.name(), route.model.ready())).collect();
     let ready = !draining && models.values().all(|&ready| ready);
     let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, Ready { ready, draining, models })
+    (status, Ready { ready, draining, models: names.then_some(models) })
 }
 
 /// What is served, within which limits. The members at the top are those that
@@ -177,9 +192,7 @@ struct Limits {
     request_ms_max: u64,
 }
 
-fn info(app: &App) -> Info {
-    let serving = app.serving();
-    let routes = &serving.routes;
+fn info(app: &App, routes: &Routes) -> Info {
     let default = routes.default_route();
     let default_route = default.name.clone();
     let default = default.model.info();

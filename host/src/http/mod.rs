@@ -7,7 +7,9 @@
 
 mod activity;
 mod body;
+mod certificate;
 mod connections;
+mod credentials;
 pub mod dialect;
 mod docs;
 pub mod errors;
@@ -19,7 +21,9 @@ mod openapi;
 mod router;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -33,9 +37,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::body::Room;
+pub use self::certificate::CertificateError;
+use self::connections::Door;
 use self::dialect::Bounds;
 use self::info::Described;
 use self::router::Endpoint;
+pub use self::tls::Tls;
+use crate::callers::{Caller, Callers};
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 use crate::route::Routes;
@@ -43,7 +51,33 @@ use crate::route::Routes;
 /// What the configuration offers to clients. It is replaced as a whole, and a
 /// request keeps to the end the one that it began with.
 pub struct Serving {
-    pub routes: Arc<Routes>,
+    routes: Arc<Routes>,
+    callers: Callers,
+    /// The routes as a caller sees that may not use all.
+    views: BTreeMap<Arc<str>, Routes>,
+}
+
+impl Serving {
+    /// The callers' routes are among `routes`: the configuration was checked.
+    pub fn new(routes: Arc<Routes>, callers: Callers) -> Self {
+        let view = |caller: &Arc<Caller>| {
+            Some((caller.name.clone(), routes.only(caller.routes.as_deref()?)))
+        };
+        let views = callers.iter().filter_map(view).collect();
+        Serving { routes, callers, views }
+    }
+
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    pub fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    fn routes_of(&self, caller: &Caller) -> &Routes {
+        self.views.get(&caller.name).unwrap_or(&self.routes)
+    }
 }
 
 /// What every request is served with.
@@ -94,9 +128,11 @@ impl App {
 }
 
 /// The bound sockets; whoever bound them knows their addresses.
-#[derive(Debug)]
 pub struct Listeners {
     pub public: TcpListener,
+    /// What the public side is encrypted with; `None` speaks in clear, as the
+    /// operators' side always does.
+    pub tls: Option<Tls>,
     pub operations: TcpListener,
 }
 
@@ -123,9 +159,16 @@ pub async fn serve(
 ) -> Drained {
     let (stop_public, public_stop) = watch::channel(false);
     let (stop_operations, operations_stop) = watch::channel(false);
-    let public = connections::accept(listeners.public, Side::Public, app.clone(), public_stop);
-    let operations =
-        connections::accept(listeners.operations, Side::Operations, app.clone(), operations_stop);
+    let (acceptor, keeper) = listeners.tls.map(|tls| (tls.acceptor, tls.keeper)).unzip();
+    let keeping = async {
+        if let Some(keeper) = keeper {
+            keeper.keep(&app.metrics, public_stop.clone()).await;
+        }
+    };
+    let public = Door { listener: listeners.public, side: Side::Public, tls: acceptor };
+    let public = connections::accept(public, app.clone(), public_stop.clone());
+    let operations = Door { listener: listeners.operations, side: Side::Operations, tls: None };
+    let operations = connections::accept(operations, app.clone(), operations_stop);
     let orderly = async {
         let signal = async {
             shutdown.await;
@@ -138,7 +181,7 @@ pub async fn serve(
         stop_operations.send_replace(true);
         (drained, until)
     };
-    let ((drained, until), connections) = tokio::join!(orderly, operations);
+    let ((drained, until), connections, ()) = tokio::join!(orderly, operations, keeping);
     connections::drain(&app, connections, until).await;
     drained
 }
@@ -150,7 +193,7 @@ where
 {
     let (head, body) = request.into_parts();
     match router::resolve(side, &head.method, head.uri.path()) {
-        Ok(Endpoint::Page(page)) => info::page(app, page, &head),
+        Ok(Endpoint::Page(page)) => info::page(app, side, page, &head),
         Ok(Endpoint::Rerank(target)) => exchange::answer(app, Ok(target), &head, body).await,
         Err(problem) => exchange::answer(app, Err(problem), &head, body).await,
     }

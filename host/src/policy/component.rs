@@ -12,6 +12,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::PolicyPre;
@@ -39,6 +40,8 @@ pub struct Policy {
     limits: PolicyLimits,
     manifest: Manifest,
     pub(super) sandbox: Sandbox,
+    /// What it may hold of the sandbox's instances.
+    pub(super) share: Arc<Semaphore>,
     pub(super) component: PolicyPre<Guest>,
     pub(super) metrics: PolicyMetrics,
 }
@@ -102,7 +105,10 @@ impl Sandbox {
             )??;
         call::trial(&policy).await.map_err(|failure| PolicyError::Trial {
             policy: policy.name.clone(),
-            reason: failure.to_string(),
+            reason: match &failure {
+                Failure::Host(error) => format!("{failure}: {error}"),
+                _ => failure.to_string(),
+            },
         })?;
         for asked in &policy.manifest.capabilities {
             if !policy.grants.contains(asked) {
@@ -141,6 +147,7 @@ impl Sandbox {
             grants: settings.grants,
             limits: settings.limits,
             sandbox: self.clone(),
+            share: self.share(),
             name,
             version,
             manifest,

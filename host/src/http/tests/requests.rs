@@ -363,7 +363,7 @@ async fn pairs_of_several_queries_are_admitted_and_answered_together() {
     assert!(answer["created"].as_u64().unwrap() > 1_700_000_000, "{answer}");
     assert_eq!(reply.header("x-maitred-filtered"), None);
     assert_eq!(
-        server.app.serving().routes.default_route().model.admission().inside(),
+        server.app.serving().routes().default_route().model.admission().inside(),
         Work::default()
     );
 }
@@ -393,7 +393,7 @@ async fn one_query_that_fails_fails_them_all() {
     assert_eq!((reply.status, reply.json()), (403, json!({"error": error})));
     dropped.notified().await;
     assert_eq!(
-        server.app.serving().routes.default_route().model.admission().inside(),
+        server.app.serving().routes().default_route().model.admission().inside(),
         Work::default()
     );
 }
@@ -507,7 +507,7 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
         ready: AtomicBool::new(false),
     });
     let default = app.serving();
-    let default = default.routes.default_route();
+    let default = default.routes().default_route();
     let route = Route {
         name: default.name.clone(),
         model,
@@ -520,7 +520,7 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
     };
     let name = route.name.clone();
     let routes = Routes::new([route], name);
-    let serving = Serving { routes: Arc::new(routes) };
+    let serving = Serving::new(Arc::new(routes), Callers::default());
     let app = App::new(serving, app.settings.clone(), app.metrics.clone());
     let server = Server::start(app).await;
     let reply = server.client().await.get("/ready").await;

@@ -1,0 +1,92 @@
+use std::time::Duration;
+
+use super::*;
+
+fn settings(text: &str) -> Result<Settings, String> {
+    let mut raw = Raw::parse(text)?;
+    check(&mut raw).map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn an_empty_file_serves_the_default_model() {
+    let settings = settings("").unwrap();
+    assert_eq!(&*settings.default_route, "default");
+    let route = &settings.routes["default"];
+    assert_eq!(settings.models[&route.model].source, super::super::raw::DEFAULT_MODEL);
+    assert_eq!(route.amplification_max, 1, "nothing amplifies without a policy");
+    assert_eq!(settings.models[&route.model].batch.batch_wait_ms, Duration::ZERO);
+}
+
+#[test]
+fn faults_name_the_key_the_value_and_what_is_allowed() {
+    let check = |text: &str, expected: &str| {
+        let fault = settings(text).unwrap_err();
+        assert!(fault.contains(expected), "{text}\ngave: {fault}\nnot: {expected}");
+    };
+    check("lisen = 1", "line 1: unknown key `lisen`");
+    check("[server]\nlisten_ops = 'x'", "unknown key `listen_ops`; did you mean `listen`?");
+    check(
+        "[server]\nbody_bytes_max = 4096\nbodies_bytes_max = 4095",
+        "`server.bodies_bytes_max` is 4095; it must be 4096 to 1099511627776 bytes (the least is one body, `server.body_bytes_max`)",
+    );
+    check(
+        "[server]\nbody_bytes_max = 12",
+        "`server.body_bytes_max` is 12; it must be 1024 to 1073741824 bytes",
+    );
+    check(
+        "[server]\nlisten = 'here'",
+        "`server.listen` is \"here\"; it must be an address and a port",
+    );
+    check("[server]\nrequest_ms_max = -1", "line 2");
+    check(
+        "[models.a]\nengine = 'candel'",
+        "`models.a.engine` is \"candel\"; it must be one of \"candle\"",
+    );
+    check("[models.a]\nreplicas = 0", "`models.a.replicas` is 0; it must be 1 to 1024 replicas");
+    check("[models.'a b']", "has the name \"a b\"");
+    check("[models.a.batch]\nbatch_wait = 5", "did you mean `batch_wait_ms`?");
+    check(
+        "[models.a]\n[models.b]\n[routes.r]",
+        "`routes.r.model` is not set, and there are several models",
+    );
+    check(
+        "[models.mini]\n[routes.r]\nmodel = 'minni'",
+        "`routes.r.model` names \"minni\", but there is no such model; did you mean \"mini\"?",
+    );
+    check(
+        "[routes.r]\npolicies = ['x']",
+        "`routes.r.policies` names \"x\", but there is no such policy; no policy is configured",
+    );
+    check("[routes.a]\n[routes.b]", "`default_route` is not set, and there are several routes");
+    check("default_route = 'x'", "`default_route` names \"x\"");
+    check("[policies.p]", "missing field `component`");
+    check(
+        "[policies.p]\ncomponent = 'p.wasm'\ngrants = ['files']",
+        "`policies.p.grants` is \"files\"; it must be one of \"clock\", \"random\"",
+    );
+    check("[routes.r]\non_failure = 'open'", "one of \"fail\", \"bypass\"");
+    check(
+        "[policies.p]\ncomponent = 'p.wasm'\n[routes.r]\npolicies = [{ policy = 'p', params = { a = [1] } }]",
+        "the parameter `a` is of type array",
+    );
+}
+
+#[test]
+fn every_fault_is_found() {
+    let fault = settings("[server]\nconnections_max = 0\ndocuments_max = 0").unwrap_err();
+    assert_eq!(fault.matches("\n  - ").count(), 2, "{fault}");
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let text = "[policies.p]\ncomponent = 'p.wasm'\n[routes.r]\npolicies = ['p', { policy = 'p', params = { a = 1, b = 'x', c = true } }]";
+    let mut raw = Raw::parse(text).unwrap();
+    let first = check(&mut raw).unwrap();
+    let printed = raw.to_toml();
+    let mut again = Raw::parse(&printed).unwrap();
+    let second = check(&mut again).unwrap();
+    assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    assert_eq!(again.to_toml(), printed);
+    assert_eq!(first.routes["r"].policies[1].params["a"], "1");
+    assert_eq!(first.routes["r"].amplification_max, 4);
+}
