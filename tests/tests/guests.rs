@@ -5,7 +5,6 @@
 // What the tests share is test code too: a panic is the report.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -315,11 +314,12 @@ async fn a_chain_of_them_all_answers() {
     ];
     let answer = table.ask(&chain[..4], request("red shoe", &texts)).await;
     let (results, scale) = answer.unwrap();
-    // The second is the first once both are redacted; the last has no word.
-    assert_eq!(results.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 3, 2]);
+    // The second is the first once both are redacted; of the two that answer as
+    // well, the hat is less like the first; the last has no word of the query.
+    assert_eq!(results.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!(scale, Scale::Order);
 
     let rest = [&chain[..3], &chain[4..]].concat();
     let answer = table.ask(&rest, request("red shoe", &texts)).await;
-    assert_eq!(answer.unwrap().0.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 3, 2]);
+    assert_eq!(answer.unwrap().0.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2, 3]);
 }

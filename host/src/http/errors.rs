@@ -94,7 +94,7 @@ impl Problem {
             | Problem::MediaType(text)
             | Problem::Forbidden(text)
             | Problem::NoEndpoint(text) => text.clone(),
-            Problem::BodyBroken => "the body ended before its end".into(),
+            Problem::BodyBroken => "the body ended early or was framed wrongly".into(),
             Problem::BodySlow { limit } => {
                 let ms = limit.as_millis();
                 format!("the body did not arrive within the limit of {ms} ms")

@@ -21,7 +21,7 @@ use super::credentials::visitor;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
-use super::headers::{REQUEST_ID, envelope, new_request_id, request_id};
+use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
@@ -30,10 +30,10 @@ use crate::route::{Answer, Route};
 const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
 const BYPASSED: HeaderName = HeaderName::from_static("x-maitred-bypassed");
 const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
-const FILTERED: HeaderName = HeaderName::from_static("x-maitred-filtered");
-const TRUNCATED: HeaderName = HeaderName::from_static("x-maitred-truncated");
 /// How a client shows who it is (RFC 6750).
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"maitred\"");
+const FILTERED: HeaderName = HeaderName::from_static("x-maitred-filtered");
+const TRUNCATED: HeaderName = HeaderName::from_static("x-maitred-truncated");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers a rerank request, or one that was meant to be one. If the future is
@@ -82,6 +82,7 @@ where
 {
     let serving = app.serving();
     let begun = target.and_then(|target| {
+        check_host(head)?;
         let visitor = visitor(&serving, &head.headers)?;
         entry.came(&visitor);
         let named = target.route.map(|route| visitor.named(route)).transpose()?;

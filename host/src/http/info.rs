@@ -53,10 +53,9 @@ fn json(body: &impl Serialize) -> Bytes {
     serde_json::to_vec(body).expect("pages hold strings and numbers").into()
 }
 
-/// Probes need no key, nor does the description, which is the same everywhere.
-/// What is served is told to holders of keys, if there are any, and each hears of
-/// its own routes; the operators' listener is on loopback unless somebody wanted
-/// otherwise, and tells all.
+/// Probes need no key. What is served is told to holders of keys, if there are
+/// any, and each hears of its own routes; the operators' listener is on loopback
+/// unless somebody wanted otherwise, and tells all.
 pub fn page(app: &App, side: Side, page: Page, head: &Parts) -> Response<Full<Bytes>> {
     let serving = app.serving();
     let all = side == Side::Operations || serving.callers().open();
@@ -112,8 +111,7 @@ pub struct Ready {
     ready: bool,
     /// The server stops: it finishes what it has and takes no more.
     draining: bool,
-    /// By name, whether the model can score; told to whoever may know what is
-    /// served.
+    /// By name, whether the model can score; for whoever may know what is served.
     #[serde(skip_serializing_if = "Option::is_none")]
     models: Option<BTreeMap<Arc<str>, bool>>,
 }
@@ -123,13 +121,14 @@ pub struct Ready {
 fn ready(app: &App, names: bool) -> (StatusCode, Ready) {
     let (draining, serving) = (app.draining(), app.serving());
     let models: BTreeMap<_, _> =
-        serving.routes().iter().map(|route| (route.model.name(), route.model.ready())).collect();
+        (serving.routes().iter()).map(|route| (route.model.name(), route.model.ready())).collect();
     let ready = !draining && models.values().all(|&ready| ready);
     let status = match ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, Ready { ready, draining, models: names.then_some(models) })
+    let models = names.then_some(models);
+    (status, Ready { ready, draining, models })
 }
 
 /// What is served, within which limits. The members at the top are those that

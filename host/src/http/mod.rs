@@ -14,6 +14,8 @@ pub mod dialect;
 mod docs;
 pub mod errors;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod headers;
 mod info;
 mod journal;
@@ -22,6 +24,9 @@ mod router;
 #[cfg(test)]
 mod tests;
 mod tls;
+
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

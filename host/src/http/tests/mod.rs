@@ -167,13 +167,17 @@ fn app_with(
     callers: Callers,
     change: impl FnOnce(&mut ServerSettings),
 ) -> Arc<App> {
-    app_of(Filtered::Omit, stage, callers, change)
+    app_of(stage, (Filtered::Omit, callers), change)
+}
+
+/// Whose routes do so with what the stage leaves out.
+fn app_that_does(filtered: Filtered, stage: Arc<dyn Rerank>) -> Arc<App> {
+    app_of(stage, (filtered, Callers::default()), |_| ())
 }
 
 fn app_of(
-    filtered: Filtered,
     stage: Arc<dyn Rerank>,
-    callers: Callers,
+    (filtered, callers): (Filtered, Callers),
     change: impl FnOnce(&mut ServerSettings),
 ) -> Arc<App> {
     let mut settings = check(&mut Raw::default()).unwrap().server;
