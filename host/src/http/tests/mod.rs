@@ -157,11 +157,6 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
     app_with(stage, Callers::default(), change)
 }
 
-/// Whose routes do so with what the stage leaves out.
-fn app_that_does(filtered: Filtered, stage: Arc<dyn Rerank>) -> Arc<App> {
-    app_of(filtered, stage, Callers::default(), |_| ())
-}
-
 fn app_with(
     stage: Arc<dyn Rerank>,
     callers: Callers,
