@@ -38,7 +38,16 @@ pub fn document(settings: &ServerSettings) -> Json {
         },
         "tags": TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
-        "components": {"schemas": schemas.components()},
+        "components": {
+            "schemas": schemas.components(),
+            "securitySchemes": {"key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A key of this server, if it asks for keys (`maitred key new`).",
+            }},
+        },
+        // Not every server asks for one.
+        "security": [{"key": []}, {}],
     });
     fill_in(&mut document, settings);
     document
@@ -139,6 +148,9 @@ impl Schemas {
             if retry.contains(status) {
                 headers.extend([retry_after_header()]);
             }
+            if *status == StatusCode::UNAUTHORIZED {
+                headers.extend([challenge_header()]);
+            }
             let refusal = json!({
                 "description": description,
                 "headers": headers,
@@ -224,6 +236,7 @@ impl Schemas {
                 "operationId": id,
                 "tags": ["server"],
                 "summary": summary,
+                "security": [],
                 "responses": {"200": {"description": summary, "headers": headers, "content": content}},
             })
         };
@@ -233,16 +246,21 @@ impl Schemas {
             "headers": Map::from_iter([request_id_header(), retry_after_header()]),
             "content": json(&ready),
         });
+        let mut served = page("info", "What is served, within which limits.", json(&info));
+        served["security"] = json!([{"key": []}, {}]);
+        let refusal = self.error(Shape::Any);
+        served["responses"]["401"] = json!({
+            "description": "This server asks for keys, and tells only their holders.",
+            "headers": Map::from_iter([request_id_header(), challenge_header()]),
+            "content": json(&refusal),
+        });
         let object = json!({"type": "object"});
         let html = json!({"text/html": {"schema": {"type": "string"}}});
         let get = |page: Json| json!({"get": page});
         Map::from_iter([
             ("/health".into(), get(page("health", "Whether the process lives.", json(&health)))),
             ("/ready".into(), get(readiness)),
-            (
-                "/info".into(),
-                get(page("info", "What is served, within which limits.", json(&info))),
-            ),
+            ("/info".into(), get(served)),
             ("/openapi.json".into(), get(page("openapi", "This document.", json(&object)))),
             ("/docs".into(), get(page("docs", "This document, for people.", html))),
         ])
@@ -306,7 +324,11 @@ const REFUSALS: &[(StatusCode, &str)] = &[
         StatusCode::BAD_REQUEST,
         "The body is no JSON object, or something in it or in the head is wrong or missing; the text names it.",
     ),
-    (StatusCode::FORBIDDEN, "A policy refuses the request."),
+    (
+        StatusCode::UNAUTHORIZED,
+        "There is no key in the request, or an unknown one, and this server asks for keys.",
+    ),
+    (StatusCode::FORBIDDEN, "A policy refuses the request, or its key may not do so."),
     (StatusCode::NOT_FOUND, "No route or model has that name."),
     (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."),
     (
@@ -359,6 +381,10 @@ fn request_id_header() -> (String, Json) {
 fn retry_after_header() -> (String, Json) {
     let seconds = json!({"type": "integer", "minimum": 1});
     header("retry-after", "Seconds after which a retry may help.", seconds)
+}
+
+fn challenge_header() -> (String, Json) {
+    header("www-authenticate", "How to send a key.", json!({"type": "string"}))
 }
 
 fn answer_headers() -> Map<String, Json> {

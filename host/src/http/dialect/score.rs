@@ -106,7 +106,7 @@ pub struct Reply {
 pub fn decode(body: &Object<'_>, envelope: &Envelope, bounds: &Bounds) -> Result<Call, Problem> {
     let (queries, documents) = sides(body)?;
     let documents = each(body, documents, bounds, |at, raw| Ok(sent(at, raw, &[], bounds)?.asked))?;
-    let mut queries = each(body, queries, bounds, |at, raw| query(at, raw))?;
+    let mut queries = each(body, queries, bounds, query)?;
     let queries = match (queries.len(), documents.len()) {
         (1, _) => Queries::One(queries.remove(0)),
         (several, pairs) if several == pairs => Queries::Each(queries),

@@ -363,7 +363,7 @@ async fn pairs_of_several_queries_are_admitted_and_answered_together() {
     assert!(answer["created"].as_u64().unwrap() > 1_700_000_000, "{answer}");
     assert_eq!(reply.header("x-maitred-filtered"), None);
     assert_eq!(
-        server.app.serving().routes.default_route().model.admission().inside(),
+        server.app.serving().routes().default_route().model.admission().inside(),
         Work::default()
     );
 }
@@ -393,7 +393,7 @@ async fn one_query_that_fails_fails_them_all() {
     assert_eq!((reply.status, reply.json()), (403, json!({"error": error})));
     dropped.notified().await;
     assert_eq!(
-        server.app.serving().routes.default_route().model.admission().inside(),
+        server.app.serving().routes().default_route().model.admission().inside(),
         Work::default()
     );
 }
