@@ -2,7 +2,7 @@
 //! model behind one [`Rerank`]. It knows no tensors, and of HTTP and policies
 //! nothing at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,6 @@ pub struct ModelParts {
     /// Tokens that the model's files allow a pair.
     pub length_max: usize,
     pub factory: EngineFactory,
-    /// By route; a route that is not named weighs 1.
-    pub route_weights: BTreeMap<Arc<str>, u32>,
 }
 
 /// A running model.
@@ -51,7 +49,6 @@ pub struct Model {
     tokenizers: Arc<TokenizerPool>,
     batcher: Batcher,
     traits: EngineTraits,
-    route_weights: BTreeMap<Arc<str>, u32>,
     pairs_shared: Counter,
     pairs_truncated: Counter,
 }
@@ -138,7 +135,6 @@ impl Model {
             batcher,
             traits,
             source: parts.source,
-            route_weights: parts.route_weights,
             pairs_shared: metrics.pairs_shared.get_or_create(&label).clone(),
             pairs_truncated: metrics.pairs_truncated.get_or_create(&label).clone(),
             name,
@@ -212,7 +208,7 @@ impl Model {
         self.pairs_shared.inc_by(shared as u64);
         let call = Call {
             pairs: distinct.pairs,
-            weight: self.route_weights.get(&context.route).copied().unwrap_or(1),
+            weight: context.weight,
             route: context.route.clone(),
             priority: context.priority,
             deadline: context.deadline,

@@ -59,6 +59,8 @@ pub struct Answer {
     pub results: Vec<Scored>,
     pub model: Arc<str>,
     pub route: Arc<str>,
+    /// What computed it: see [`Route::chain`].
+    pub chain: Arc<str>,
     /// The chain gave an order, not scores; the numbers are ranks (see
     /// [`Scale::Order`]).
     pub order_only: bool,
@@ -130,6 +132,11 @@ pub struct Route {
     pub stage: Arc<dyn Rerank>,
     /// The chain's policies with their versions, outermost first.
     pub policies: Vec<String>,
+    /// Names the versions of all that has a say in the scores: policies, their
+    /// parameters, the model. Visible ASCII.
+    pub chain: Arc<str>,
+    /// Share of the model in proportion to other routes' weights.
+    pub weight: u32,
     pub amplification_max: u64,
     pub filtered: Filtered,
     pub limits: EdgeLimits,
@@ -148,6 +155,7 @@ impl Route {
             route: self.name.clone(),
             deadline: began + timeout,
             priority: ask.priority,
+            weight: self.weight,
             caller: ask.caller,
             wanted: ask.top_n,
             truncate: ask.truncate,
@@ -173,6 +181,7 @@ impl Route {
             results,
             model: self.model.name(),
             route: self.name.clone(),
+            chain: self.chain.clone(),
             order_only,
             report: context.report,
             took,

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// The component of a policy in `guests/`, or of an example of `guests/hostile`,
+/// The component of a policy in `guests/`, or of an example of `guests/hostile`
+/// or `guests/versions`,
 /// with its manifest beside it if it has one.
 ///
 /// # Panics
@@ -39,7 +40,7 @@ fn build() -> Result<Vec<PathBuf>, String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["build", "--profile", "guest", "--target", "wasm32-wasip2"])
-        .args(["-p", "passages", "-p", "dedupe", "-p", "fresh", "-p", "hostile"])
+        .args(["-p", "passages", "-p", "dedupe", "-p", "fresh", "-p", "hostile", "-p", "versions"])
         .args(["--lib", "--examples", "--message-format", "json-render-diagnostics"])
         .output()
         .expect("cargo can be started");

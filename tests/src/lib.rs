@@ -5,3 +5,4 @@ pub mod fixtures;
 pub mod guests;
 pub mod process;
 pub mod server;
+pub mod slow;

@@ -2,8 +2,8 @@
 
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::guests::component;
-use maitred_tests::process::{Served, run};
-use serde_json::{Value, json};
+use maitred_tests::process::run;
+use serde_json::Value;
 
 fn tiny() -> String {
     checkpoint("tiny-bert").display().to_string()
@@ -114,33 +114,4 @@ async fn policies_and_models_say_what_they_are() {
     let (code, out, err) = run(&["model", "info", out_folder.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("48") && out.to_lowercase().contains("bert"), "{out}");
-}
-
-/// SIGTERM with requests in flight: all are answered, none is taken after, and
-/// the program ends well.
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains() {
-    const REQUESTS: usize = 24;
-    let mut server = Served::start(&["--model", &tiny(), "--replicas", "1"]).await;
-    let url = format!("http://{}/rerank", server.public);
-    let client = reqwest::Client::new();
-    let text = "a green gate in a walled garden ".repeat(10);
-    let texts: Vec<_> = (0..100).map(|n| format!("{text} {n}")).collect();
-    let ask = json!({ "query": "garden gate", "texts": texts });
-    let asking: Vec<_> =
-        (0..REQUESTS).map(|_| tokio::spawn(client.post(&url).json(&ask).send())).collect();
-    // The first answer shows that the others are in flight or queued.
-    let mut asking = asking.into_iter();
-    let first = asking.next().unwrap().await.unwrap().unwrap();
-    assert_eq!(first.status(), 200);
-    server.terminate().await;
-    for task in asking {
-        let response = task.await.unwrap().unwrap();
-        assert_eq!(response.status(), 200);
-        let answer: Value = response.json().await.unwrap();
-        assert_eq!(answer.as_array().unwrap().len(), 100);
-    }
-    let status = server.child.wait().await.unwrap();
-    assert_eq!(status.code(), Some(0));
-    assert!(client.post(&url).json(&ask).send().await.is_err(), "nothing listens any more");
 }

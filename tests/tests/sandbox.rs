@@ -173,6 +173,7 @@ impl Lab {
     fn new(instances_max: u32) -> Lab {
         let metrics = Metrics::new();
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max,
             tick_ms: Duration::from_millis(1),
             cache_dir: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
@@ -318,6 +319,7 @@ fn context(deadline: Duration) -> Context {
         route: "route".into(),
         deadline: Instant::now() + deadline,
         priority: Priority::Normal,
+        weight: 1,
         caller: Some("tester".into()),
         wanted: Some(2),
         truncate: None,
@@ -536,6 +538,7 @@ async fn a_second_start_finds_the_compiled_code() {
     let cache = folder.path().join("compiled");
     let load = async || {
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max: 4,
             tick_ms: Duration::from_millis(1),
             cache_dir: Some(cache.clone()),
@@ -560,6 +563,7 @@ async fn a_cache_that_others_may_write_is_refused() {
     let mode = |mode| std::fs::Permissions::from_mode(mode);
     let start = || {
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max: 4,
             tick_ms: Duration::from_millis(1),
             cache_dir: Some(folder.path().into()),

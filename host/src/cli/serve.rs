@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::settings::SettingsArguments;
 use crate::checkpoint::Hub;
-use crate::server;
+use crate::server::{self, Source};
 
 #[derive(Debug, Args)]
 pub struct ServeArguments {
@@ -23,17 +23,24 @@ pub struct ServeArguments {
 }
 
 pub async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
-    let (raw, settings) = arguments.settings.settings_with(|raw| {
-        if let Some(listen) = arguments.listen {
-            raw.server.listen = listen;
-        }
-        if let Some(listen) = arguments.ops_listen {
-            raw.server.ops_listen = listen;
-        }
-    })?;
-    if arguments.print_config {
+    let ServeArguments { settings, listen, ops_listen, print_config } = arguments;
+    let file = settings.file();
+    let settings = SettingsArguments { config: file.clone(), ..settings };
+    let read = move || {
+        settings.settings_with(|raw| {
+            if let Some(listen) = &listen {
+                raw.server.listen = listen.clone();
+            }
+            if let Some(listen) = &ops_listen {
+                raw.server.ops_listen = listen.clone();
+            }
+        })
+    };
+    let (raw, settings) = read()?;
+    if print_config {
         print!("{}", raw.to_toml());
         return Ok(());
     }
-    server::run(settings, &Hub::from_env()).await
+    let source = Source { file, read: Box::new(read) };
+    server::run(raw, settings, source, &Hub::from_env()).await
 }

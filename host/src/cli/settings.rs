@@ -43,12 +43,15 @@ impl SettingsArguments {
         Ok((raw, settings))
     }
 
+    /// The file that is read, if one is.
+    pub fn file(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(FILE)).filter(|path| path.exists());
+        self.config.clone().or_else(usual)
+    }
+
     fn read(&self) -> anyhow::Result<Raw> {
-        match &self.config {
-            Some(path) => Raw::read(path).map_err(|error| anyhow!(error)),
-            None if std::path::Path::new(FILE).exists() => {
-                Raw::read(FILE.as_ref()).map_err(|error| anyhow!(error))
-            }
+        match self.file() {
+            Some(path) => Raw::read(&path).map_err(|error| anyhow!(error)),
             None => Ok(Raw::default()),
         }
     }

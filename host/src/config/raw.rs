@@ -29,6 +29,7 @@ pub struct RawServer {
     pub listen: String,
     pub ops_listen: String,
     pub connections_max: usize,
+    pub streams_max: u32,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
     pub bodies_bytes_max: usize,
@@ -38,6 +39,9 @@ pub struct RawServer {
     pub documents_max: usize,
     pub fields_max: usize,
     pub drain_ms_max: u64,
+    pub drain_wait_ms: u64,
+    pub reload: String,
+    pub reload_poll_ms: u64,
 }
 
 impl Default for RawServer {
@@ -46,6 +50,7 @@ impl Default for RawServer {
             listen: "127.0.0.1:8787".into(),
             ops_listen: "127.0.0.1:8788".into(),
             connections_max: 1024,
+            streams_max: 200,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 16 * 1024 * 1024,
             bodies_bytes_max: 256 * 1024 * 1024,
@@ -55,6 +60,9 @@ impl Default for RawServer {
             documents_max: 1000,
             fields_max: 64,
             drain_ms_max: 20_000,
+            drain_wait_ms: 0,
+            reload: "auto".into(),
+            reload_poll_ms: 1000,
         }
     }
 }
@@ -64,6 +72,7 @@ impl Default for RawServer {
 pub struct RawSandbox {
     pub instances_max: u32,
     pub tick_ms: u64,
+    pub component_bytes_max: u64,
     /// Whether compiled components are kept between starts.
     pub cache: bool,
     /// Where; the user's cache folder if absent.
@@ -73,7 +82,13 @@ pub struct RawSandbox {
 
 impl Default for RawSandbox {
     fn default() -> Self {
-        RawSandbox { instances_max: 256, tick_ms: 5, cache: true, cache_dir: None }
+        RawSandbox {
+            instances_max: 256,
+            tick_ms: 5,
+            component_bytes_max: 64 * 1024 * 1024,
+            cache: true,
+            cache_dir: None,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::rerank::Error;
 use crate::route::{Answer, Route};
 
 const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
+const CHAIN: HeaderName = HeaderName::from_static("x-maitred-chain");
 const BYPASSED: HeaderName = HeaderName::from_static("x-maitred-bypassed");
 const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -57,7 +58,7 @@ where
         }
         Err(problem) => {
             entry.refused(&problem);
-            refusal(&problem, entry.dialect, &entry.request_id, head.version)
+            refusal(&problem, &entry, head.version)
         }
     }
 }
@@ -100,6 +101,7 @@ where
         None => serving.routes.for_model(call.model.as_deref())?,
     };
     entry.route = Some(route.name.clone());
+    entry.chain = Some(route.chain.clone());
     let answer = ask(route, call.ask).await?;
     let encoded = call.reply.encode(&Served {
         answer: &answer,
@@ -127,6 +129,7 @@ fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(REQUEST_ID, visible(request_id));
     headers.insert(ROUTE, visible(&answer.route));
+    headers.insert(CHAIN, visible(&answer.chain));
     if answer.report.bypassed() {
         headers.insert(BYPASSED, HeaderValue::from_static("true"));
     }
@@ -139,18 +142,16 @@ fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full
     response
 }
 
-fn refusal(
-    problem: &Problem,
-    dialect: Option<Dialect>,
-    request_id: &str,
-    version: Version,
-) -> Response<Full<Bytes>> {
-    let body = problem.body(dialect, request_id);
+fn refusal(problem: &Problem, entry: &Entry, version: Version) -> Response<Full<Bytes>> {
+    let body = problem.body(entry.dialect, &entry.request_id);
     let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = problem.status(dialect);
+    *response.status_mut() = problem.status(entry.dialect);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(REQUEST_ID, visible(request_id));
+    headers.insert(REQUEST_ID, visible(&entry.request_id));
+    if let Some(chain) = &entry.chain {
+        headers.insert(CHAIN, visible(chain));
+    }
     if let Some(seconds) = problem.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -169,7 +170,8 @@ fn refusal(
     response
 }
 
-/// Request ids and names of routes were checked to be visible ASCII.
+/// Request ids and the names in routes and chains were checked to be visible
+/// ASCII.
 fn visible(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("the text was checked to be visible ASCII")
 }

@@ -85,7 +85,8 @@ fn info(app: &App) -> Json {
         .iter()
         .map(|route| {
             let model = route.model.name();
-            let info = json!({"model": &*model, "policies": route.policies});
+            let info =
+                json!({"model": &*model, "policies": route.policies, "chain": &*route.chain});
             (&*route.name, info)
         })
         .collect();
@@ -94,6 +95,7 @@ fn info(app: &App) -> Json {
     let settings = &app.settings;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "generation": serving.generation,
         "model_id": &*default.source,
         "model_dtype": default.traits.precision,
         "model_type": {"reranker": {}},

@@ -25,6 +25,8 @@ pub struct Entry {
     pub request_id: Arc<str>,
     pub dialect: Option<Dialect>,
     pub route: Option<Arc<str>>,
+    /// What computed the answer, or was to.
+    pub chain: Option<Arc<str>>,
     pub documents: usize,
     outcome: Outcome,
 }
@@ -55,6 +57,7 @@ impl Entry {
             request_id,
             dialect: None,
             route: None,
+            chain: None,
             documents: 0,
             outcome: Outcome::Open,
         }

@@ -28,7 +28,7 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::body::Room;
 use self::dialect::Bounds;
@@ -40,6 +40,8 @@ use crate::route::Routes;
 /// What the configuration offers to clients. It is replaced as a whole, and a
 /// request keeps to the end the one that it began with.
 pub struct Serving {
+    /// How many configurations this process has served, this one included.
+    pub generation: u64,
     pub routes: Arc<Routes>,
 }
 
@@ -104,8 +106,8 @@ pub struct Drained {
     pub requests_cut: usize,
 }
 
-/// Serves until `shutdown` resolves, and then what was admitted, within the
-/// settings' grace. Operators can look on until the public side is done.
+/// Serves until `shutdown` resolves and load balancers had their time to see
+/// it, and then what was admitted, within the settings' grace. Operators can look on until the public side is done.
 pub async fn serve(
     listeners: Listeners,
     app: Arc<App>,
@@ -120,6 +122,7 @@ pub async fn serve(
         let signal = async {
             shutdown.await;
             app.draining.store(true, Ordering::Relaxed);
+            sleep(app.settings.drain_wait_ms).await;
             stop_public.send_replace(true);
             Instant::now() + app.settings.drain_ms_max
         };

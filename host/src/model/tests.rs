@@ -46,7 +46,6 @@ fn parts(factory: EngineFactory) -> ModelParts {
         token_types: true,
         length_max: 128,
         factory,
-        route_weights: BTreeMap::new(),
     }
 }
 
@@ -89,6 +88,7 @@ fn context(model: &Model, work: Work) -> Context {
         route: "route".into(),
         deadline: Instant::now() + Duration::from_secs(60),
         priority: Priority::Normal,
+        weight: 1,
         caller: None,
         wanted: None,
         truncate: None,

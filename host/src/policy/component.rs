@@ -23,17 +23,19 @@ use super::{PolicyError, call};
 use crate::config::{Grant, PolicyLimits, PolicySettings};
 use crate::metrics;
 
-/// Bytes of a component; a Python guest has 20 million.
-const COMPONENT_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of a manifest.
+/// Bytes of a manifest. Not a setting: people write manifests, the longest has
+/// a hundredth of this, and a file that is larger is no manifest.
 const MANIFEST_BYTES_MAX: u64 = 64 << 10;
 /// Digits of the sha256 that name a version.
 const VERSION_DIGITS: usize = 12;
+
+type Digest256 = [u8; 32];
 
 /// One version of one policy. Immutable; routes share it.
 pub struct Policy {
     name: Arc<str>,
     version: Arc<str>,
+    digest: Digest256,
     required: bool,
     grants: Vec<Grant>,
     limits: PolicyLimits,
@@ -72,7 +74,7 @@ impl Policy {
     }
 
     /// A route's parameters, checked, with the manifest's defaults.
-    pub(super) fn params(
+    pub fn params(
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<Arc<str>, Arc<str>>, PolicyError> {
@@ -87,6 +89,35 @@ impl std::fmt::Debug for Policy {
     }
 }
 
+/// What a policy is made of.
+struct Source {
+    bytes: Vec<u8>,
+    digest: Digest256,
+    manifest: Manifest,
+    settings: PolicySettings,
+}
+
+impl Source {
+    fn required(&self) -> bool {
+        self.settings.required.unwrap_or(self.manifest.required)
+    }
+
+    /// Whether a running policy was made of the same. The file's name does not
+    /// count.
+    fn made(&self, policy: &Policy) -> bool {
+        self.digest == policy.digest
+            && self.manifest == policy.manifest
+            && self.required() == policy.required
+            && self.settings.grants == policy.grants
+            && self.settings.limits == policy.limits
+    }
+}
+
+enum Loaded {
+    Running(Arc<Policy>),
+    New(Policy),
+}
+
 impl Sandbox {
     /// Reads, checks, compiles and tries a policy. Compiling is slow (seconds
     /// for an interpreter, unless cached), so it has a thread of its own.
@@ -95,11 +126,41 @@ impl Sandbox {
         name: &str,
         settings: &PolicySettings,
     ) -> Result<Arc<Policy>, PolicyError> {
+        self.load_unless(None, name, settings).await
+    }
+
+    /// The same, or the running policy again if its component, its manifest and
+    /// its settings are what they were.
+    pub async fn reload(
+        &self,
+        running: &Arc<Policy>,
+        settings: &PolicySettings,
+    ) -> Result<Arc<Policy>, PolicyError> {
+        self.load_unless(Some(running), &running.name, settings).await
+    }
+
+    async fn load_unless(
+        &self,
+        running: Option<&Arc<Policy>>,
+        name: &str,
+        settings: &PolicySettings,
+    ) -> Result<Arc<Policy>, PolicyError> {
         let (sandbox, name, settings) = (self.clone(), Arc::from(name), settings.clone());
-        let policy =
-            tokio::task::spawn_blocking(move || sandbox.compile(name, settings)).await.map_err(
-                |error| PolicyError::Sandbox(format!("the compiler's thread: {error}")),
-            )??;
+        let running = running.cloned();
+        let load = move || {
+            let source = sandbox.read(settings)?;
+            match running {
+                Some(running) if source.made(&running) => Ok(Loaded::Running(running)),
+                _ => sandbox.compile(name, source).map(Loaded::New),
+            }
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        let loaded = loaded
+            .map_err(|error| PolicyError::Sandbox(format!("the compiler's thread: {error}")))??;
+        let policy = match loaded {
+            Loaded::Running(policy) => return Ok(policy),
+            Loaded::New(policy) => policy,
+        };
         call::trial(&policy).await.map_err(|failure| PolicyError::Trial {
             policy: policy.name.clone(),
             reason: failure.to_string(),
@@ -114,9 +175,16 @@ impl Sandbox {
         Ok(Arc::new(policy))
     }
 
-    fn compile(&self, name: Arc<str>, settings: PolicySettings) -> Result<Policy, PolicyError> {
-        let bytes = read(&settings.component, COMPONENT_BYTES_MAX)?;
+    fn read(&self, settings: PolicySettings) -> Result<Source, PolicyError> {
+        let bytes = read(&settings.component, self.component_bytes_max())?;
         let manifest = manifest(&settings.component.with_extension("toml"))?;
+        let digest = Sha256::digest(&bytes).into();
+        Ok(Source { bytes, digest, manifest, settings })
+    }
+
+    fn compile(&self, name: Arc<str>, source: Source) -> Result<Policy, PolicyError> {
+        let required = source.required();
+        let Source { bytes, digest, manifest, settings } = source;
         let policy = || name.clone();
         if let Some(&grant) = (settings.grants.iter()).find(|g| !manifest.capabilities.contains(g))
         {
@@ -131,18 +199,20 @@ impl Sandbox {
             });
         }
         let component = Component::new(self.engine(), &bytes).map_err(|error| {
-            PolicyError::Compile { policy: policy(), reason: format!("{error:#}") }
+            let (path, reason) = (settings.component.clone(), format!("{error:#}"));
+            PolicyError::Compile { policy: policy(), path, reason }
         })?;
         let component = self.check_world(&name, &component)?;
-        let version: Arc<str> = version(&bytes).into();
+        let version: Arc<str> = version(&digest).into();
         Ok(Policy {
             metrics: PolicyMetrics::new(self.metrics(), &name, &version),
-            required: settings.required.unwrap_or(manifest.required),
+            required,
             grants: settings.grants,
             limits: settings.limits,
             sandbox: self.clone(),
             name,
             version,
+            digest,
             manifest,
             component,
         })
@@ -191,9 +261,8 @@ fn manifest(path: &Path) -> Result<Manifest, PolicyError> {
     Manifest::parse(&text).map_err(refused)
 }
 
-fn version(bytes: &[u8]) -> String {
-    let digits = Sha256::digest(bytes);
-    let hex: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+fn version(digest: &Digest256) -> String {
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     hex[..VERSION_DIGITS].into()
 }
 

@@ -46,8 +46,8 @@ pub enum PolicyError {
     TooLarge { path: PathBuf, bytes: u64, max: u64 },
     #[error("read the manifest {path}: {reason}")]
     Manifest { path: PathBuf, reason: String },
-    #[error("compile policy `{policy}`: {reason}")]
-    Compile { policy: Arc<str>, reason: String },
+    #[error("compile policy `{policy}`: {path} is no component: {reason}")]
+    Compile { policy: Arc<str>, path: PathBuf, reason: String },
     /// It imports what the host does not have, or does not export `rerank`.
     #[error("use policy `{policy}`: {reason}")]
     World { policy: Arc<str>, reason: String },

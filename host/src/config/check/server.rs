@@ -1,8 +1,8 @@
 //! `[server]`: listeners and what one client may do to them.
 
 use super::faults::{Check, GIB, HOUR_MS, KIB, MIB};
-use crate::config::ServerSettings;
 use crate::config::raw::RawServer;
+use crate::config::{ReloadOn, ServerSettings};
 
 impl Check {
     pub(super) fn server(&mut self, raw: &RawServer) -> ServerSettings {
@@ -15,6 +15,7 @@ impl Check {
                 1..=1_000_000,
                 "connections",
             ),
+            streams_max: self.within("server.streams_max", raw.streams_max, 1..=10_000, "requests"),
             header_bytes_max: self.within(
                 "server.header_bytes_max",
                 raw.header_bytes_max,
@@ -44,6 +45,13 @@ impl Check {
             ),
             fields_max: self.within("server.fields_max", raw.fields_max, 0..=10_000, "fields"),
             drain_ms_max: self.ms("server.drain_ms_max", raw.drain_ms_max, 0..=HOUR_MS),
+            drain_wait_ms: self.ms("server.drain_wait_ms", raw.drain_wait_ms, 0..=HOUR_MS),
+            reload: self.one_of(
+                "server.reload",
+                &raw.reload,
+                &[("auto", ReloadOn::Auto), ("signal", ReloadOn::Signal), ("off", ReloadOn::Off)],
+            ),
+            reload_poll_ms: self.ms("server.reload_poll_ms", raw.reload_poll_ms, 10..=HOUR_MS),
         }
     }
 }

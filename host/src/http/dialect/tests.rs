@@ -395,6 +395,7 @@ fn answer(results: &[(u32, f32)]) -> Answer {
         results: results.iter().map(scored).collect(),
         model: Arc::from("m"),
         route: Arc::from("r"),
+        chain: Arc::from("m@0123456789ab"),
         order_only: false,
         report,
         took: Duration::from_millis(40),

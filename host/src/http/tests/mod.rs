@@ -158,6 +158,8 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         model: model.clone(),
         stage: stage.clone(),
         policies: policies.iter().map(|&p| p.to_owned()).collect(),
+        chain: [policies, &["mini@0123456789ab"]].concat().join(",").into(),
+        weight: 1,
         amplification_max: 1,
         filtered: Filtered::Omit,
         limits: EdgeLimits {
@@ -167,7 +169,8 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         metrics: metrics.clone(),
     };
     let routes = [route("plain", &[]), route("fresh", &["fresh@0123456789ab"])];
-    let serving = Serving { routes: Arc::new(Routes::new(routes, Arc::from("plain"))) };
+    let serving =
+        Serving { generation: 1, routes: Arc::new(Routes::new(routes, Arc::from("plain"))) };
     App::new(serving, settings, metrics)
 }
 

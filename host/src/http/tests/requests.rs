@@ -311,6 +311,8 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
         model,
         stage: reader(),
         policies: Vec::new(),
+        chain: default.chain.clone(),
+        weight: 1,
         amplification_max: 1,
         filtered: Filtered::Omit,
         limits: default.limits,
@@ -318,7 +320,7 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
     };
     let name = route.name.clone();
     let routes = Routes::new([route], name);
-    let serving = Serving { routes: Arc::new(routes) };
+    let serving = Serving { generation: 1, routes: Arc::new(routes) };
     let app = App::new(serving, app.settings.clone(), app.metrics.clone());
     let server = Server::start(app).await;
     let reply = server.client().await.get("/ready").await;
