@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 const IN_FLIGHT: usize = 100;
-const DOCUMENTS: usize = 60;
+const DOCUMENTS: usize = 12;
 
 fn tiny() -> String {
     checkpoint("tiny-bert").display().to_string()
@@ -33,7 +33,7 @@ async fn sigterm_answers_what_was_admitted_and_takes_no_more() {
     let url = format!("http://{}/rerank", server.public);
     let ask = ask();
     // More than must be in flight: some are answered before the last arrives.
-    let asking: Vec<_> = (0..IN_FLIGHT * 2)
+    let asking: Vec<_> = (0..IN_FLIGHT + 40)
         .map(|_| tokio::spawn(server.client.post(&url).json(&ask).send()))
         .collect();
     when(&server, "maitred_requests_in_flight ", |n| n >= IN_FLIGHT as f64).await;

@@ -71,6 +71,7 @@ const BELOW: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
+    ("server/", &["cli"]),
     ("model.rs", &["cli", "http", "policy", "route", "server"]),
     (
         "route.rs",

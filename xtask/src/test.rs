@@ -15,6 +15,9 @@ pub struct TestArguments {
     /// Leave out what only lints: formatting, clippy and the Metal build.
     #[arg(long)]
     no_lints: bool,
+    /// Run the long forms, too: minutes of load instead of seconds.
+    #[arg(long)]
+    slow: bool,
 }
 
 pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
@@ -36,6 +39,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
         cargo()
             .args(runner)
             .args(["--workspace", "--no-fail-fast"])
+            .env("MAITRED_SLOW", if arguments.slow { "1" } else { "0" })
             .env("MAITRED_TEST_PYTHON", clients.join("python")),
     )
 }

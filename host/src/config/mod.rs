@@ -2,13 +2,18 @@
 //!
 //! `raw` is what people write (file, flags, environment), `read` takes it from a
 //! file's text, and `check` turns it into the types here, which cannot be wrong;
-//! everyone else believes them.
+//! everyone else believes them. `tables` knows which keys there are, `origin`
+//! who wrote a value, `show` prints what is in force, and `fixed` says what only
+//! a restart can change.
 //! A setting exists only when it works.
 
 mod check;
 mod fixed;
+mod origin;
 mod raw;
 mod read;
+mod show;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,8 +23,10 @@ use std::time::Duration;
 
 pub use check::{Faults, check};
 pub use fixed::fixed_differences;
+pub use origin::{Origin, Origins};
 pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute};
 pub use read::nearest;
+pub use show::EXAMPLE;
 
 /// A configuration that was checked; nothing in it contradicts the rest.
 #[derive(Debug, Clone)]
@@ -207,6 +214,16 @@ pub enum Grant {
     Clock,
     /// Real randomness instead of a seeded sequence.
     Random,
+}
+
+impl Grant {
+    /// How configurations and manifests call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Grant::Clock => "clock",
+            Grant::Random => "random",
+        }
+    }
 }
 
 /// What one call of a policy may use.

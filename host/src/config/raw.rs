@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origins;
+
 /// The model that is served if nobody names one.
 pub const DEFAULT_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
 /// The route that is made if nobody configures one.
@@ -14,6 +16,8 @@ pub const DEFAULT_ROUTE: &str = "default";
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raw {
+    #[serde(skip)]
+    pub origins: Origins,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_route: Option<String>,
     pub server: RawServer,
@@ -160,6 +164,8 @@ impl Default for RawBatch {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPolicy {
+    /// Empty if nobody wrote it, which `check` refuses.
+    #[serde(default)]
     pub component: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
@@ -234,6 +240,8 @@ pub enum RawLink {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLinkWith {
+    /// Empty if nobody wrote it, which `check` refuses.
+    #[serde(default)]
     pub policy: String,
     #[serde(default)]
     pub params: BTreeMap<String, toml::Value>,

@@ -17,7 +17,7 @@ use wasmtime::component::{Component, InstancePre};
 use super::bindings::PolicyPre;
 use super::failure::Failure;
 use super::guest::Guest;
-use super::manifest::{Manifest, grant_name};
+use super::manifest::Manifest;
 use super::sandbox::Sandbox;
 use super::{PolicyError, call};
 use crate::config::{Grant, PolicyLimits, PolicySettings};
@@ -168,7 +168,7 @@ impl Sandbox {
         for asked in &policy.manifest.capabilities {
             if !policy.grants.contains(asked) {
                 let (policy, version) = (&*policy.name, &*policy.version);
-                let capability = grant_name(*asked);
+                let capability = asked.name();
                 tracing::info!(policy, version, capability, "asked for and not granted");
             }
         }
@@ -188,7 +188,7 @@ impl Sandbox {
         let policy = || name.clone();
         if let Some(&grant) = (settings.grants.iter()).find(|g| !manifest.capabilities.contains(g))
         {
-            let (policy, grant) = (policy(), grant_name(grant));
+            let (policy, grant) = (policy(), grant.name());
             return Err(PolicyError::Grant { policy, grant });
         }
         if settings.limits.memory_bytes_max > self.memory_bytes_max() {
@@ -198,10 +198,15 @@ impl Sandbox {
                 limit: self.memory_bytes_max(),
             });
         }
-        let component = Component::new(self.engine(), &bytes).map_err(|error| {
-            let (path, reason) = (settings.component.clone(), format!("{error:#}"));
+        let unusable = |reason: String| {
+            let path = settings.component.clone();
             PolicyError::Compile { policy: policy(), path, reason }
-        })?;
+        };
+        if let Some(other) = other_than_component(&bytes) {
+            return Err(unusable(other.into()));
+        }
+        let component = Component::new(self.engine(), &bytes)
+            .map_err(|error| unusable(one_line(&format!("{error:#}"))))?;
         let component = self.check_world(&name, &component)?;
         let version: Arc<str> = version(&digest).into();
         Ok(Policy {
@@ -259,6 +264,23 @@ fn manifest(path: &Path) -> Result<Manifest, PolicyError> {
     let text = String::from_utf8(read(path, MANIFEST_BYTES_MAX)?)
         .map_err(|error| refused(error.to_string()))?;
     Manifest::parse(&text).map_err(refused)
+}
+
+/// What a file is instead, if its first bytes tell: the parser's own words for
+/// it are numbers.
+fn other_than_component(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Some(
+            "it is a core module; build for wasm32-wasip2, or make a component of it with `wasm-tools component new`",
+        ),
+        [b'\0', b'a', b's', b'm', ..] => None,
+        [] => Some("it is empty"),
+        _ => Some("it does not begin as WebAssembly does"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn version(digest: &Digest256) -> String {

@@ -30,7 +30,7 @@ mod wasi;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use chain::{Chain, Link, ModelInfo};
+pub use chain::{Chain, Link, ModelInfo, check as check_chain};
 pub use component::Policy;
 pub use manifest::{Manifest, Param};
 pub use sandbox::Sandbox;
@@ -42,7 +42,9 @@ pub enum PolicyError {
     Sandbox(String),
     #[error("read {path}: {reason}")]
     Read { path: PathBuf, reason: String },
-    #[error("read {path}: it has {bytes} bytes, over the limit of {max}")]
+    #[error(
+        "read {path}: it has {bytes} bytes, over the limit of {max} (a component's is `sandbox.component_bytes_max`)"
+    )]
     TooLarge { path: PathBuf, bytes: u64, max: u64 },
     #[error("read the manifest {path}: {reason}")]
     Manifest { path: PathBuf, reason: String },

@@ -2,8 +2,10 @@
 //! is told to stop, drains. It decides nothing that a part could.
 //!
 //! [`Stack`] is what is built and rebuilt, `reload` when that happens, `watch`
-//! which files have changed, `identity` how what was built is named.
+//! which files have changed, `identity` how what was built is named; `examine`
+//! tries what a start would need.
 
+mod examine;
 mod identity;
 mod reload;
 mod stack;
@@ -15,6 +17,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+pub use self::examine::{Findings, examine};
 use self::reload::Hangups;
 pub use self::reload::Source;
 pub use self::stack::{Change, Stack};

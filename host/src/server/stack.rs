@@ -13,12 +13,14 @@ use anyhow::Context as _;
 
 use super::identity;
 use crate::checkpoint::{self, Hub};
-use crate::config::{ModelSettings, OnFailure, POLICY_MEMORY_BYTES_MAX, RouteSettings, Settings};
+use crate::config::{
+    LinkSettings, ModelSettings, OnFailure, POLICY_MEMORY_BYTES_MAX, RouteSettings, Settings,
+};
 use crate::engine;
 use crate::http::Serving;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelParts};
-use crate::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
+use crate::policy::{Chain, Link, ModelInfo, Policy, PolicyError, Sandbox, check_chain};
 use crate::route::{EdgeLimits, Route, Routes};
 
 pub struct Stack {
@@ -135,7 +137,8 @@ impl Build<'_> {
     async fn parts(&self, sandbox: &mut Option<Sandbox>) -> anyhow::Result<Parts> {
         let policies = self.policies(sandbox).await?;
         for (name, route) in &self.settings.routes {
-            check_links(route, &policies)
+            check_chain(&links(route, &policies), route.on_failure)
+                .map_err(failed)
                 .with_context(|| format!("failed to build the route `{name}`"))?;
         }
         let mut models = BTreeMap::new();
@@ -178,7 +181,7 @@ impl Build<'_> {
                 None => {
                     let (settings, metrics) = (&self.settings.sandbox, self.metrics.clone());
                     let made = Sandbox::new(settings, POLICY_MEMORY_BYTES_MAX, metrics);
-                    sandbox.insert(made.map_err(|error| anyhow::anyhow!("failed to {error}"))?)
+                    sandbox.insert(made.map_err(failed)?)
                 }
             };
             let running = self.running.and_then(|parts| parts.policies.get(&name));
@@ -186,7 +189,7 @@ impl Build<'_> {
                 Some(running) => sandbox.reload(running, settings).await,
                 None => sandbox.load(&name, settings).await,
             };
-            let policy = policy.map_err(|error| anyhow::anyhow!("failed to {error}"))?;
+            let policy = policy.map_err(failed).with_context(|| format!("`policies.{name}`"))?;
             policies.insert(name, policy);
         }
         Ok(policies)
@@ -233,20 +236,18 @@ impl Build<'_> {
         policies: &BTreeMap<Arc<str>, Arc<Policy>>,
         model: &Arc<Model>,
     ) -> anyhow::Result<Route> {
-        let (mut links, mut versions, mut chain) = (Vec::new(), Vec::new(), Vec::new());
-        for link in &settings.policies {
-            let policy = policies[&link.policy].clone();
-            let params = policy.params(&link.params);
-            let params = params.map_err(|error| anyhow::anyhow!("failed to {error}"))?;
+        let links = links(settings, policies);
+        let (mut versions, mut chain) = (Vec::new(), Vec::new());
+        for Link { policy, params } in &links {
+            let params = policy.params(params).map_err(failed)?;
             versions.push(format!("{}@{}", policy.name(), policy.version()));
             chain.push(identity::policy(policy.name(), policy.version(), &params));
-            links.push(Link { policy, params: link.params.clone() });
         }
         chain.push(identity::model(&model.name(), &self.settings.models[&settings.model]));
         let about = ModelInfo { name: model.name(), tokens_max: model.length_max() as u32 };
         let metrics = self.metrics.clone();
         let stage = Chain::new(links, model.clone(), about, settings.on_failure, metrics)
-            .map_err(|error| anyhow::anyhow!("failed to {error}"))?;
+            .map_err(failed)?;
         Ok(Route {
             name: name.clone(),
             model: model.clone(),
@@ -278,15 +279,18 @@ impl Build<'_> {
     }
 }
 
-/// Whether the policies of a route take its parameters and suit its rule for
-/// failures.
-fn check_links(
-    route: &RouteSettings,
+/// A route's chain, its policies and their parameters; outermost first.
+pub(super) fn links(
+    settings: &RouteSettings,
     policies: &BTreeMap<Arc<str>, Arc<Policy>>,
-) -> anyhow::Result<()> {
-    for link in &route.policies {
-        let params = policies[&link.policy].params(&link.params);
-        params.map_err(|error| anyhow::anyhow!("failed to {error}"))?;
-    }
-    Ok(())
+) -> Vec<Link> {
+    let link = |link: &LinkSettings| Link {
+        policy: policies[&link.policy].clone(),
+        params: link.params.clone(),
+    };
+    settings.policies.iter().map(link).collect()
+}
+
+pub(super) fn failed(error: PolicyError) -> anyhow::Error {
+    anyhow::anyhow!("failed to {error}")
 }

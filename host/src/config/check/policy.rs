@@ -1,5 +1,7 @@
 //! `[policies.NAME]` and `[sandbox]`: components, and what they may use.
 
+use std::path::PathBuf;
+
 use super::faults::{Check, GIB, HOUR_MS, KIB, MIB};
 use crate::config::raw::{RawLimits, RawPolicy, RawSandbox};
 use crate::config::{
@@ -34,6 +36,10 @@ impl Check {
     pub(super) fn policy(&mut self, name: &str, raw: &RawPolicy) -> PolicySettings {
         self.name("policies", name);
         let known = [("clock", Grant::Clock), ("random", Grant::Random)];
+        if raw.component == PathBuf::new() {
+            let key = format!("policies.{name}.component");
+            self.fault(&key, format!("`{key}` is not set; it must be the path of a component"));
+        }
         let key = format!("policies.{name}.grants");
         PolicySettings {
             component: raw.component.clone(),
