@@ -8,6 +8,7 @@
 //! amplified share is reserved, or "admitted" would mean nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::rerank::Error;
 
@@ -49,13 +50,10 @@ impl Admission {
     }
 
     /// Reserves `work`, or says why not: `TooLarge` if it could never fit,
-    /// `Overloaded` if it does not fit now. `retry_after` is the caller's
-    /// estimate of when it may.
-    pub fn admit(
-        self: &Arc<Self>,
-        work: Work,
-        retry_after: std::time::Duration,
-    ) -> Result<Allowance, Error> {
+    /// `Overloaded` if it does not fit now. `emptied_in` is the caller's estimate
+    /// of when everybody inside will be done; the refused is told to come when
+    /// as much as it lacks will be free.
+    pub fn admit(self: &Arc<Self>, work: Work, emptied_in: Duration) -> Result<Allowance, Error> {
         if work.pairs > self.limit.pairs {
             let (what, value, limit) =
                 ("the number of pairs the request may cause", work.pairs, self.limit.pairs);
@@ -69,6 +67,7 @@ impl Admission {
         let mut inside = lock(&self.inside);
         let then = inside.plus(work);
         if !then.fits(self.limit) {
+            let retry_after = emptied_in.mul_f64(share_to_leave(*inside, then, self.limit));
             return Err(Error::Overloaded { retry_after });
         }
         *inside = then;
@@ -83,6 +82,15 @@ impl Admission {
     pub fn limit(&self) -> Work {
         self.limit
     }
+}
+
+/// How much of what is inside must have left before the limit holds again.
+fn share_to_leave(inside: Work, then: Work, limit: Work) -> f64 {
+    let share = |inside: u64, then: u64, limit: u64| {
+        then.saturating_sub(limit) as f64 / inside.max(1) as f64
+    };
+    let pairs = share(inside.pairs, then.pairs, limit.pairs);
+    pairs.max(share(inside.tokens, then.tokens, limit.tokens)).min(1.0)
 }
 
 /// A request's share; dropping it gives the share back.
@@ -125,8 +133,6 @@ fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn work(pairs: u64, tokens: u64) -> Work {
@@ -136,16 +142,20 @@ mod tests {
     #[test]
     fn admits_whole_requests_or_refuses_at_once() {
         let door = Admission::new(work(10, 1000));
-        let retry = Duration::from_millis(7);
+        let retry = Duration::from_millis(700);
         let first = door.admit(work(6, 600), retry).unwrap();
-        assert_eq!(
-            door.admit(work(5, 10), retry).unwrap_err(),
-            Error::Overloaded { retry_after: retry }
-        );
-        assert_eq!(
-            door.admit(work(1, 401), retry).unwrap_err(),
-            Error::Overloaded { retry_after: retry }
-        );
+        let refused = |work, expected_ms: f64| {
+            let Err(Error::Overloaded { retry_after }) = door.admit(work, retry) else {
+                panic!("{work:?} is admitted");
+            };
+            assert!(
+                (retry_after.as_secs_f64() * 1e3 - expected_ms).abs() < 0.01,
+                "{retry_after:?}"
+            );
+        };
+        refused(work(5, 10), 700.0 / 6.0);
+        refused(work(1, 430), 700.0 * 30.0 / 600.0);
+        refused(work(10, 1000), 700.0);
         assert!(matches!(
             door.admit(work(11, 1), retry),
             Err(Error::TooLarge { value: 11, limit: 10, .. })

@@ -54,6 +54,33 @@ pub struct PolicyFailure {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Caller {
+    /// One of the configured names.
+    pub caller: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallerOutcome {
+    /// One of the configured names.
+    pub caller: String,
+    /// `answered`, `limited` (by the caller's rate), `overloaded`, `refused`
+    /// (its own fault), `failed` or `gone`.
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Listener {
+    /// `public`; the operators' listener has no certificate.
+    pub listener: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TlsReload {
+    /// `replaced`, or `refused` for a broken one.
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Route {
     pub route: String,
 }
@@ -71,8 +98,15 @@ pub struct Metrics {
     pub request_duration: Family<RouteStage, Histogram>,
     pub requests_in_flight: Gauge,
     pub bypasses: Family<Route, Counter>,
+    pub caller_requests: Family<CallerOutcome, Counter>,
+    pub caller_pairs: Family<Caller, Counter>,
+    pub caller_tokens: Family<Caller, Counter>,
+    pub keys_refused: Counter,
     pub connections: Gauge,
     pub connections_refused: Counter,
+    pub tls_handshakes_failed: Counter,
+    pub tls_reloads: Family<TlsReload, Counter>,
+    pub tls_certificate_end: Family<Listener, Gauge>,
     pub queue_pairs: Family<Model, Gauge>,
     pub queue_tokens: Family<Model, Gauge>,
     pub pairs: Family<Model, Counter>,
@@ -144,6 +178,30 @@ impl Metrics {
                 "Requests answered without their chain because a policy failed.",
                 Family::default(),
             ),
+            caller_requests: add(
+                &mut r,
+                "caller_requests",
+                "Requests of a caller by their outcome.",
+                Family::default(),
+            ),
+            caller_pairs: add(
+                &mut r,
+                "caller_pairs",
+                "Pairs that a caller's answered requests had the model score.",
+                Family::default(),
+            ),
+            caller_tokens: add(
+                &mut r,
+                "caller_tokens",
+                "Tokens of those pairs.",
+                Family::default(),
+            ),
+            keys_refused: add(
+                &mut r,
+                "keys_refused",
+                "Requests without a key that somebody holds.",
+                Counter::default(),
+            ),
             connections: add(
                 &mut r,
                 "connections",
@@ -155,6 +213,25 @@ impl Metrics {
                 "connections_refused",
                 "Connections closed for a broken or slow request head.",
                 Counter::default(),
+            ),
+            tls_handshakes_failed: add(
+                &mut r,
+                "tls_handshakes_failed",
+                "Connections closed because their TLS handshake failed or was slow.",
+                Counter::default(),
+            ),
+            tls_reloads: add(
+                &mut r,
+                "tls_reloads",
+                "Changes of the certificate's files by what became of them.",
+                Family::default(),
+            ),
+            tls_certificate_end: add_in(
+                &mut r,
+                "tls_certificate_end",
+                "When the certificate that is shown expires, since 1970.",
+                Unit::Seconds,
+                Family::default(),
             ),
             queue_pairs: add(
                 &mut r,

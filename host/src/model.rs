@@ -12,18 +12,21 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Admission, Work};
+use crate::batch::backlog::Newcomer;
 use crate::batch::{BatchError, Batcher, Call, Status};
 use crate::config::{ModelSettings, Truncation};
 use crate::engine::{EngineFactory, EngineTraits, Pair};
 use crate::metrics::{self, Metrics};
 use crate::replica::{Plan, State, WarmUp};
-use crate::rerank::{Context, Document, Error, Ranked, Ranking, Request, Rerank, Scale, Stage};
+use crate::rerank::{
+    Context, Document, Error, Priority, Ranked, Ranking, Request, Rerank, Scale, Stage,
+};
 use crate::tokenize::{PairEncoder, TokenizeError, TokenizerPool};
 
 /// Bounds of what a client is told to wait before it tries again: less would be
 /// a busy loop, more would be a guess.
-const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// What to tell a client before anything was measured.
 const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(1);
@@ -160,10 +163,15 @@ impl Model {
         self.tokenizers.encoder().length_max()
     }
 
-    /// When a refused request may find room: when what is queued now has been
-    /// scored at the recent speed.
+    /// When what is queued now will have been scored, at the recent speed.
     pub fn retry_after(&self) -> Duration {
         retry_after(&self.batcher.status())
+    }
+
+    /// When a request that comes now would be served, however small it is: what
+    /// stands before it, at the recent speed.
+    pub fn wait(&self, route: &str, priority: Priority, weight: u32) -> Duration {
+        self.batcher.status().time_until_served(Newcomer { route, priority, weight, tokens: 0 })
     }
 
     /// What `/info` tells of it.
@@ -288,6 +296,9 @@ impl Model {
     fn batch_error(&self, error: BatchError) -> Error {
         match error {
             BatchError::DeadlineExceeded => Error::DeadlineExceeded,
+            BatchError::Overloaded { retry_after } => Error::Overloaded {
+                retry_after: retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
+            },
             BatchError::Failed { .. } => Error::Internal(format!("model `{}`: {error}", self.name)),
             BatchError::Unavailable { retry_after } => Error::Unavailable {
                 reason: format!("no replica of the model `{}` is in service", self.name),

@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::admission::{Admission, Work};
+use crate::admission::{Admission, Allowance, Work};
 use crate::config::Filtered;
 use crate::metrics::{self, Metrics};
-use crate::model::{Model, ModelInfo};
+use crate::model::{Model, ModelInfo, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
 use crate::rerank::{
     Context, Document, DocumentId, Error, Field, Priority, Ranking, Report, Request, Rerank, Scale,
     Stage,
 };
+
+/// Share of a request's time that it may be expected to wait in the queue; the
+/// rest is for its own work, and for the estimate's error.
+const WAIT_SHARE_MAX: f64 = 0.8;
 
 /// What a client asks, whatever dialect it speaks.
 #[derive(Debug, Clone)]
@@ -87,8 +91,10 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> Arc<str>;
     fn is_named(&self, name: &str) -> bool;
     fn admission(&self) -> &Arc<Admission>;
-    /// When a refused request may find room.
+    /// When what is queued now will have been scored.
     fn retry_after(&self) -> Duration;
+    /// What a request of this route and priority would wait, if it came now.
+    fn wait(&self, route: &str, priority: Priority, weight: u32) -> Duration;
     /// Tokens of a pair.
     fn length_max(&self) -> usize;
     fn ready(&self) -> bool;
@@ -110,6 +116,10 @@ impl Backend for Model {
 
     fn retry_after(&self) -> Duration {
         self.retry_after()
+    }
+
+    fn wait(&self, route: &str, priority: Priority, weight: u32) -> Duration {
+        self.wait(route, priority, weight)
     }
 
     fn length_max(&self) -> usize {
@@ -148,8 +158,9 @@ impl Route {
     pub async fn rerank(&self, ask: Ask) -> Result<Answer, Error> {
         let began = Instant::now();
         self.check(&ask)?;
-        let allowance = self.model.admission().admit(self.work(&ask), self.model.retry_after())?;
         let timeout = ask.timeout.unwrap_or(Duration::MAX).min(self.limits.request_ms_max);
+        self.check_wait(ask.priority, timeout)?;
+        let allowance = self.admit(&ask)?;
         let context = Context {
             request_id: ask.request_id,
             route: self.name.clone(),
@@ -210,6 +221,24 @@ impl Route {
         Ok(())
     }
 
+    /// Refuses who would only wait until the deadline: it costs others the place
+    /// in the queue, and the client its time.
+    fn check_wait(&self, priority: Priority, timeout: Duration) -> Result<(), Error> {
+        let wait = self.model.wait(&self.name, priority, self.weight);
+        match wait.checked_sub(timeout.mul_f64(WAIT_SHARE_MAX)) {
+            Some(over) if !over.is_zero() => Err(overloaded(over)),
+            _ => Ok(()),
+        }
+    }
+
+    fn admit(&self, ask: &Ask) -> Result<Allowance, Error> {
+        let admitted = self.model.admission().admit(self.work(ask), self.model.retry_after());
+        admitted.map_err(|error| match error {
+            Error::Overloaded { retry_after } => overloaded(retry_after),
+            error => error,
+        })
+    }
+
     /// A bound on what the request may cost the model, its chain included.
     fn work(&self, ask: &Ask) -> Work {
         let length_max = self.model.length_max() as u64;
@@ -236,6 +265,10 @@ impl Route {
     }
 }
 
+fn overloaded(retry_after: Duration) -> Error {
+    Error::Overloaded { retry_after: retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
+}
+
 /// Every route of a server, and which one serves whom.
 pub struct Routes {
     routes: BTreeMap<Arc<str>, Arc<Route>>,
@@ -249,6 +282,18 @@ impl Routes {
             routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect();
         assert!(routes.contains_key(&default), "the configuration was checked");
         Routes { routes, default }
+    }
+
+    /// Only those of these names, as if there were no others. The default route
+    /// stays the default if it is among them; else it is the first of `names`,
+    /// each of which is that of a route.
+    pub fn only(&self, names: &[Arc<str>]) -> Self {
+        let default = match names.contains(&self.default) {
+            true => self.default.clone(),
+            false => names[0].clone(),
+        };
+        let named = names.iter().map(|name| (name.clone(), self.routes[name].clone()));
+        Routes { routes: named.collect(), default }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {

@@ -1,5 +1,5 @@
 //! What a policy costs: wall time of a whole request through chains of none to
-//! two guests, in front of a model that answers at once.
+//! two guests, in front of a model that answers at once. `fuse` asks it twice.
 //!
 //! `cargo bench -p maitred-tests --bench policy_cost` (add `--profile dev` to
 //! measure without building the world again). Chains take turns in
@@ -7,7 +7,6 @@
 //! have the median and the best window. It cannot show what many requests at
 //! once cost each other.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,8 @@ use maitred::config::{OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Priority, Ranked, Ranking, Report, Request, Rerank, Scale,
+    Context, Document, DocumentId, Error, Field, Priority, Ranked, Ranking, Report, Request,
+    Rerank, Scale, Value,
 };
 use maitred_tests::guests;
 
@@ -28,13 +28,23 @@ const WINDOWS: usize = 31;
 const WINDOW: Duration = Duration::from_millis(25);
 const MEMORY_BYTES_MAX: usize = 64 << 20;
 
-const CHAINS: [&[&str]; 6] = [
+/// A policy with the parameters that make it work on the documents below.
+type Place = (&'static str, &'static [(&'static str, &'static str)]);
+
+const CHAINS: [&[Place]; 13] = [
     &[],
-    &["passes_on"],
-    &["passes_on", "passes_on"],
-    &["passages"],
-    &["dedupe"],
-    &["dedupe", "passages"],
+    &[("passes_on", &[])],
+    &[("passes_on", &[]), ("passes_on", &[])],
+    &[("passages", &[])],
+    &[("passages", &[("words", "30"), ("overlap", "0")])],
+    &[("dedupe", &[])],
+    &[("dedupe", &[]), ("passages", &[])],
+    &[("redact", &[])],
+    &[("allow", &[])],
+    &[("threshold", &[("min", "0")])],
+    &[("diversify", &[])],
+    &[("cascade", &[("rest", "follow")])],
+    &[("fuse", &[])],
 ];
 
 struct Echo;
@@ -67,10 +77,10 @@ async fn main() -> anyhow::Result<()> {
     let mut chains = Vec::new();
     for names in CHAINS {
         let mut links = Vec::new();
-        for name in names {
+        for (name, params) in names {
             let policy = load(&sandbox, name).await?;
-            let params = BTreeMap::new();
-            links.push(Link { policy, params });
+            let params = params.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+            links.push(Link { policy, params: params.collect() });
         }
         let about = ModelInfo { name: "echo".into(), tokens_max: 512 };
         let (model, on_failure) = (Arc::new(Echo), OnFailure::Fail);
@@ -79,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut columns = Vec::new();
     for count in DOCUMENTS {
-        columns.push(measure(&chains, &request(count)).await?);
+        columns.push(measure(&chains, count).await?);
     }
     println!("documents of {CHARACTERS} characters, {WINDOWS} windows of {WINDOW:?}");
     table("median, µs a request", &columns, |times| times[times.len() / 2]);
@@ -89,17 +99,29 @@ async fn main() -> anyhow::Result<()> {
 
 /// One row a chain, one column a number of documents.
 fn table(title: &str, columns: &[Vec<Vec<f64>>], pick: impl Fn(&[f64]) -> f64) {
-    print!("{title:>24}");
+    print!("{title:>32}");
     DOCUMENTS.iter().for_each(|count| print!("{count:>10}"));
     println!();
     for (row, names) in CHAINS.iter().enumerate() {
+        let names: Vec<_> = names.iter().map(place).collect();
         let name = match names.is_empty() {
             true => "the model".into(),
             false => names.join(" > "),
         };
-        print!("{name:>24}");
+        print!("{name:>32}");
         columns.iter().for_each(|column| print!("{:>10.1}", pick(&column[row])));
         println!();
+    }
+}
+
+/// A policy as its row names it.
+fn place((name, params): &Place) -> String {
+    match params {
+        [] => name.to_string(),
+        params => {
+            let params = params.iter().map(|(name, value)| format!("{name} {value}"));
+            format!("{name} ({})", params.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -122,11 +144,14 @@ async fn load(sandbox: &Sandbox, name: &str) -> anyhow::Result<Arc<Policy>> {
 }
 
 /// µs a request, for each chain its windows, fastest first.
-async fn measure(chains: &[Chain], request: &Request) -> anyhow::Result<Vec<Vec<f64>>> {
+async fn measure(chains: &[Chain], count: u32) -> anyhow::Result<Vec<Vec<f64>>> {
+    let (plain, owned) = (request(count, false), request(count, true));
     let mut windows = vec![Vec::new(); chains.len()];
     // The first window warms the pool.
     for window in 0..=WINDOWS {
-        for (chain, times) in chains.iter().zip(&mut windows) {
+        for ((chain, names), times) in chains.iter().zip(CHAINS).zip(&mut windows) {
+            let needs_owner = names.iter().any(|(name, _)| *name == "allow");
+            let request = if needs_owner { &owned } else { &plain };
             let begin = Instant::now();
             let mut requests = 0;
             while begin.elapsed() < WINDOW || requests == 0 {
@@ -145,8 +170,13 @@ async fn measure(chains: &[Chain], request: &Request) -> anyhow::Result<Vec<Vec<
     Ok(windows)
 }
 
-/// Documents of words that are all different, so that none is a duplicate.
-fn request(count: u32) -> Request {
+/// Documents of words that are all different, so that none is a duplicate. They
+/// have no fields, unless they are to be the caller's.
+fn request(count: u32, owned: bool) -> Request {
+    let fields: Arc<[Field]> = match owned {
+        true => Arc::new([Field { name: "tenant".into(), value: Value::Text("bench".into()) }]),
+        false => Arc::default(),
+    };
     let document = |index: u32| {
         let mut text = String::new();
         let mut word = 0;
@@ -155,9 +185,12 @@ fn request(count: u32) -> Request {
             word += 1;
         }
         text.truncate(CHARACTERS);
-        Document { id: DocumentId { index, part: 0 }, text: text.into(), fields: Arc::default() }
+        Document { id: DocumentId { index, part: 0 }, text: text.into(), fields: fields.clone() }
     };
-    Request { query: "what a policy costs".into(), documents: (0..count).map(document).collect() }
+    Request {
+        query: "what a policy costs | word1".into(),
+        documents: (0..count).map(document).collect(),
+    }
 }
 
 fn context() -> Context {
@@ -169,7 +202,7 @@ fn context() -> Context {
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
         priority: Priority::Normal,
         weight: 1,
-        caller: None,
+        caller: Some("bench".into()),
         wanted: Some(10),
         truncate: None,
         allowance: door.admit(much, Duration::ZERO).expect("an empty door"),

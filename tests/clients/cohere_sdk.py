@@ -11,12 +11,7 @@ import sys
 import cohere
 from cohere.core.api_error import ApiError
 
-QUERY = "how do vaccines work?"
-DOCUMENTS = [
-    "The stock market fell on Monday after a weak jobs report.",
-    "Vaccines train the immune system to recognise a pathogen before it meets it.",
-    "A bridge is closed for repairs until the spring.",
-]
+from corpus import DOCUMENTS, QUERY
 
 
 def check(response, count):

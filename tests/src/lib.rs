@@ -1,8 +1,12 @@
-//! What the tests of this crate share: where fixtures and guests are, and a
-//! server in this process.
+//! What the tests of this crate share: where fixtures and guests are, a sandbox
+//! with a model that needs no files, and a server in this process.
 
+pub mod clients;
 pub mod fixtures;
 pub mod guests;
+pub mod lab;
 pub mod process;
 pub mod server;
-pub mod slow;
+mod tier;
+
+pub use tier::slow;

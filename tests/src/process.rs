@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -27,6 +27,23 @@ pub fn program() -> PathBuf {
 pub async fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(program()).args(arguments).stdin(Stdio::null()).output().await;
     let output = output.expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// The same, with something on standard input.
+pub async fn run_with(arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(input.as_bytes()).await.expect("the program reads");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("the program ends");
     let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
@@ -61,8 +78,8 @@ impl Served {
                 said.send_modify(|said| said.push(line));
             }
         });
-        let public = address(&log, "clients: http://").await;
-        let operations = address(&log, "operators: http://").await;
+        let public = address(&log, "clients: http").await;
+        let operations = address(&log, "operators: http").await;
         let client = reqwest::Client::new();
         Served { child, public, operations, client, log }
     }
@@ -118,6 +135,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn address(log: &watch::Receiver<Vec<String>>, before: &str) -> SocketAddr {
     let line = says(log, before).await;
     let (_, rest) = line.split_once(before).expect("it is in the line");
+    let (_, rest) = rest.split_once("://").expect("it is a URL");
     let address = rest.split_whitespace().next().expect("an address follows");
     address.parse().expect("it is an address")
 }

@@ -33,11 +33,14 @@ impl TestServer {
         let settings = check(&mut raw).unwrap_or_else(|faults| panic!("{faults}\nin {toml}"));
         let stack = Stack::start(&settings, &Hub::from_env()).await.unwrap();
         let bind = || TcpListener::bind("127.0.0.1:0");
-        let listeners =
-            Listeners { public: bind().await.unwrap(), operations: bind().await.unwrap() };
+        let listeners = Listeners {
+            public: bind().await.unwrap(),
+            operations: bind().await.unwrap(),
+            tls: None,
+        };
         let public = listeners.public.local_addr().unwrap();
         let operations = listeners.operations.local_addr().unwrap();
-        let (serving, metrics) = (stack.serving(), stack.metrics().clone());
+        let (serving, metrics) = (stack.serving(None), stack.metrics().clone());
         let app = App::new(serving, settings.server.clone(), metrics);
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {

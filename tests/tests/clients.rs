@@ -1,33 +1,49 @@
-//! Real clients against a real server: they change nothing but their base URL.
+//! Cohere's own SDK against a real server: it changes nothing but its base URL.
+//! Other clients are in the slow tier (`tests/slow/clients.rs`).
 
-use std::process::Stdio;
+use maitred_tests::clients::Script;
+use maitred_tests::fixtures::checkpoint;
+use maitred_tests::process::{Served, run};
 
-use maitred_tests::fixtures::{checkpoint, repository};
-use maitred_tests::process::Served;
-use serde_json::Value;
-use tokio::process::Command;
+/// What a user does who keeps a server from strangers: a key, a certificate, and
+/// an SDK that is told of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn coheres_python_sdk_with_a_key_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(path("cert.pem"), certificate.cert.pem()).unwrap();
+    std::fs::write(path("key.pem"), certificate.signing_key.serialize_pem()).unwrap();
+    let tls = "[server.tls]\ncert = 'cert.pem'\nkey = 'key.pem'\n";
+    std::fs::write(path("maitred.toml"), tls).unwrap();
+    let (code, key, errors) =
+        run(&["key", "new", "--caller", "shop", "--append", &path("maitred.toml")]).await;
+    assert_eq!(code, 0, "{errors}");
+    // Three documents at once, and then one a second.
+    let rate = "pairs_per_second = 3\npairs_burst = 3\n";
+    let file = std::fs::read_to_string(path("maitred.toml")).unwrap() + rate;
+    std::fs::write(path("maitred.toml"), file).unwrap();
 
-/// `cargo xtask test` makes the environment and names its Python.
-fn python() -> String {
-    std::env::var("MAITRED_TEST_PYTHON").expect(
-        "MAITRED_TEST_PYTHON names a Python with the clients installed; `cargo xtask test` sets it",
-    )
+    let model = checkpoint("tiny-bert").display().to_string();
+    let config = ["--config", &path("maitred.toml"), "--model", &model, "--replicas", "1"];
+    let server = Served::start(&config).await;
+    let script = Script { environment: "cohere", name: "cohere_key.py" };
+    let arguments = [&*format!("https://{}", server.public), key.trim()];
+    let answers = script.run(&arguments, &[("SSL_CERT_FILE", &path("cert.pem"))]).await;
+    assert_eq!(answers["known"], 3);
+    assert_eq!(answers["unknown"][0], 401);
+    assert!(answers["unknown"][1].as_str().unwrap().contains("there is no key"), "{answers}");
+    assert_eq!(answers["limited"][0], 429);
+    assert_eq!(answers["limited"][1], "1");
+    assert_eq!(answers["after_retry"], 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn coheres_python_sdk() {
     let model = checkpoint("tiny-bert").display().to_string();
     let server = Served::start(&["--model", &model, "--replicas", "1"]).await;
-    let output = Command::new(python())
-        .arg(repository("tests/clients/cohere_sdk.py"))
-        .args([&format!("http://{}", server.public), "default"])
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let answers: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let script = Script { environment: "cohere", name: "cohere_sdk.py" };
+    let answers = script.run(&[&format!("http://{}", server.public), "default"], &[]).await;
     assert_eq!(answers["v1"], answers["v2"]);
     assert_eq!(answers["v1_objects"], answers["v2"]);
     assert_eq!(answers["v2_async"], answers["v2"]);

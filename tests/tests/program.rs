@@ -2,7 +2,7 @@
 
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::guests::component;
-use maitred_tests::process::run;
+use maitred_tests::process::{run, run_with};
 use serde_json::Value;
 
 fn tiny() -> String {
@@ -193,4 +193,53 @@ async fn what_is_in_force_says_where_it_comes_from() {
     std::fs::write(&file, example).unwrap();
     let (code, out, err) = run(&["config", "check", file.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{out}{err}");
+}
+
+#[tokio::test]
+async fn keys_are_shown_once_and_files_get_their_hashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    let file = file.to_str().unwrap();
+    std::fs::write(file, "[server]\ndocuments_max = 50").unwrap();
+
+    let (code, key, err) = run(&["key", "new", "--caller", "shop", "--append", file]).await;
+    assert_eq!(code, 0, "{err}");
+    let key = key.trim();
+    assert!(key.starts_with("maitred_") && !err.contains(key), "{key} {err}");
+    let (code, out, _) = run(&["serve", "--config", file, "--print-config"]).await;
+    assert_eq!(code, 0);
+    assert!(out.contains("[callers.shop]") && !out.contains(key), "{out}");
+    let (code, hash, _) = run_with(&["key", "hash"], key).await;
+    assert_eq!(code, 0);
+    assert!(out.contains(hash.trim()), "{hash} is not in {out}");
+
+    // What is printed to be pasted is what would be appended.
+    let (code, out, err) = run(&["key", "new", "--caller", "wiki"]).await;
+    assert_eq!(code, 0, "{err}");
+    let (key, lines) = out.split_once("\n\n").unwrap();
+    let (_, hash, _) = run_with(&["key", "hash"], key).await;
+    assert_eq!(lines, format!("[callers.wiki]\nkeys = [\"{}\"]\n", hash.trim()));
+
+    let before = std::fs::read_to_string(file).unwrap();
+    let check = async |arguments: &[&str], expected: &str| {
+        let (code, out, err) = run(&[&["key", "new"], arguments].concat()).await;
+        assert_ne!(code, 0, "{arguments:?}");
+        assert!(err.contains(expected) && out.is_empty(), "{arguments:?} said {err}");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), before);
+    };
+    check(&["--caller", "shop", "--append", file], "has a caller `shop` already").await;
+    check(&["--caller", "a b"], "has the name \"a b\"").await;
+    let (code, _, err) = run_with(&["key", "hash"], "hunter2\n").await;
+    assert!(code != 0 && err.contains("line 1 is no key") && !err.contains("hunter2"), "{err}");
+}
+
+#[tokio::test]
+async fn a_server_that_others_reach_needs_callers_or_a_word() {
+    let model = tiny();
+    let open = ["serve", "--model", &model, "--listen", "0.0.0.0:0"];
+    let (code, _, err) = run(&open).await;
+    assert_ne!(code, 0);
+    assert!(err.contains("there are no callers; add one"), "{err}");
+    let (code, _, err) = run(&[&open[..], &["--anonymous", "--print-config"]].concat()).await;
+    assert_eq!(code, 0, "{err}");
 }

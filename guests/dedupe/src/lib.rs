@@ -10,31 +10,24 @@
 //! first |A| - ⌈t|A|⌉ + 1 shingles of A if they are not similar, so only
 //! documents that share one of those are compared.
 
-use std::collections::HashMap;
-use std::hash::Hasher;
-
-use maitred_sdk::{Document, Error, Params, Policy, Request, Result};
+use maitred_sdk::words::{jaccard, unsorted_shingles, word_hashes};
+use maitred_sdk::{Document, Params, Policy, Request, Result};
 
 /// Words of a shingle.
 const SHINGLE: usize = 3;
 
+#[derive(Debug, PartialEq)]
 struct Dedupe {
     similarity: f64,
 }
 
 impl Policy for Dedupe {
     fn new(params: &Params) -> Result<Self> {
-        let similarity = params.or("similarity", 0.9)?;
-        if !(0.1..=1.0).contains(&similarity) {
-            return Err(Error::Internal(format!(
-                "`similarity` is {similarity}, outside of 0.1 to 1"
-            )));
-        }
-        Ok(Dedupe { similarity })
+        Ok(Dedupe { similarity: params.or_within("similarity", 0.9, 0.1..=1.0)? })
     }
 
     fn shape(&self, mut request: Request) -> Result<Request> {
-        let mut seen = Seen::new(self.similarity);
+        let mut seen = Seen::new(self.similarity, &request.documents);
         request.documents.retain(|document| seen.is_new(document));
         Ok(request)
     }
@@ -44,124 +37,148 @@ impl Policy for Dedupe {
 struct Seen {
     similarity: f64,
     kept: Vec<Kept>,
-    /// Which kept documents have a shingle in their prefix.
-    by_shingle: HashMap<u64, Vec<usize>, Unhashed>,
+    prefixes: Prefixes,
+    /// Reused from document to document.
+    words: Vec<u64>,
+    compared: Vec<u32>,
 }
 
 struct Kept {
     index: u32,
-    /// Hashes of the shingles, ascending: the global order.
-    shingles: Vec<u64>,
+    shingles: Shingles,
 }
 
 impl Seen {
-    fn new(similarity: f64) -> Self {
-        Seen { similarity, kept: Vec::new(), by_shingle: HashMap::default() }
+    fn new(similarity: f64, documents: &[Document]) -> Self {
+        // A word is six bytes or so; where it is not, the table is only slower.
+        let words: usize = documents.iter().map(|document| document.text.len() / 6).sum();
+        let shingles = (1.0 - similarity) * words as f64;
+        Seen {
+            similarity,
+            kept: Vec::with_capacity(documents.len()),
+            prefixes: Prefixes::new(shingles as usize + documents.len()),
+            words: Vec::new(),
+            compared: Vec::new(),
+        }
     }
 
     /// Whether a document differs from all that were kept; if so, it is kept.
     fn is_new(&mut self, document: &Document) -> bool {
-        let shingles = shingles(&document.text);
+        self.words.clear();
+        word_hashes(&document.text, &mut self.words);
         // A text without a word is like no other.
-        if shingles.is_empty() {
+        if self.words.is_empty() {
             return true;
         }
-        let prefix = self.prefix(&shingles).to_vec();
-        let mut compared = Vec::new();
-        for shingle in &prefix {
-            for &at in self.by_shingle.get(shingle).into_iter().flatten() {
-                let other = &self.kept[at];
+        let mut shingles = Shingles::of(&self.words);
+        let prefix = shingles.least(self.prefix(shingles.hashes.len()));
+        self.compared.clear();
+        for &shingle in &prefix {
+            for at in self.prefixes.documents(shingle) {
+                let other = &mut self.kept[at as usize];
                 // Windows of one document overlap; that is no repetition.
-                if other.index == document.index || compared.contains(&at) {
+                if other.index == document.index || self.compared.contains(&at) {
                     continue;
                 }
-                compared.push(at);
-                if jaccard(&shingles, &other.shingles) >= self.similarity {
+                self.compared.push(at);
+                if jaccard(shingles.set(), other.shingles.set()) >= self.similarity {
                     return false;
                 }
             }
         }
         for shingle in prefix {
-            let documents = self.by_shingle.entry(shingle).or_default();
-            documents.push(self.kept.len());
+            self.prefixes.insert(shingle, self.kept.len() as u32);
         }
-        let index = document.index;
-        self.kept.push(Kept { index, shingles });
+        self.kept.push(Kept { index: document.index, shingles });
         true
     }
 
-    fn prefix<'a>(&self, shingles: &'a [u64]) -> &'a [u64] {
+    /// How many of a set's shingles are compared first. For a list with
+    /// repetitions it is no less than for its set, which only makes more work.
+    fn prefix(&self, shingles: usize) -> usize {
         // Rounding must not shorten the prefix.
-        let shared_min = (self.similarity * shingles.len() as f64 - 1e-9).ceil() as usize;
-        &shingles[..=shingles.len() - shared_min.max(1)]
+        let shared_min = (self.similarity * shingles as f64 - 1e-9).ceil() as usize;
+        shingles - shared_min.max(1) + 1
     }
 }
 
-/// Hashes of a text's shingles, ascending, each once. Case and what separates
-/// words do not matter. A text of fewer words is one shingle.
-fn shingles(text: &str) -> Vec<u64> {
-    let words: Vec<u64> = (text.split(|c: char| !c.is_alphanumeric()))
-        .filter(|word| !word.is_empty())
-        .map(|word| match word.is_ascii() {
-            true => hash(word.bytes().map(|byte| byte.to_ascii_lowercase().into())),
-            false => hash(word.chars().flat_map(char::to_lowercase).map(u64::from)),
-        })
-        .collect();
-    let size = SHINGLE.min(words.len()).max(1);
-    let mut shingles: Vec<u64> =
-        (words.windows(size)).map(|shingle| hash(shingle.iter().copied())).collect();
-    shingles.sort_unstable();
-    shingles.dedup();
-    shingles
+/// The shingles of a text. Sorting all of them costs as much as reading the
+/// text, and is needed only where two documents are compared.
+struct Shingles {
+    hashes: Vec<u64>,
+    /// Whether the hashes are ascending, each once: the global order.
+    is_set: bool,
 }
 
-/// FNV-1a over whole numbers, with the last step of MurmurHash3 to spread what
-/// it gathered. Whoever could make it collide could as well copy a text.
-fn hash(numbers: impl Iterator<Item = u64>) -> u64 {
-    let gathered = numbers.fold(0xcbf2_9ce4_8422_2325, |hash: u64, number| {
-        (hash ^ number).wrapping_mul(0x100_0000_01b3)
-    });
-    let spread = (gathered ^ (gathered >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let spread = (spread ^ (spread >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    spread ^ (spread >> 33)
-}
-
-/// |A ∩ B| / |A ∪ B| of two ascending lists without repetitions.
-fn jaccard(a: &[u64], b: &[u64]) -> f64 {
-    let (mut i, mut j, mut both) = (0, 0, 0);
-    while i < a.len() && j < b.len() {
-        both += usize::from(a[i] == b[j]);
-        let (step_a, step_b) = (a[i] <= b[j], b[j] <= a[i]);
-        i += usize::from(step_a);
-        j += usize::from(step_b);
+impl Shingles {
+    fn of(words: &[u64]) -> Self {
+        let mut hashes = Vec::with_capacity(words.len());
+        unsorted_shingles(words, SHINGLE, &mut hashes);
+        Shingles { hashes, is_set: false }
     }
-    both as f64 / (a.len() + b.len() - both) as f64
-}
 
-/// Shingles are hashes already.
-#[derive(Default, Clone)]
-struct Unhashed;
+    fn set(&mut self) -> &[u64] {
+        if !self.is_set {
+            self.hashes.sort_unstable();
+            self.hashes.dedup();
+            self.is_set = true;
+        }
+        &self.hashes
+    }
 
-impl std::hash::BuildHasher for Unhashed {
-    type Hasher = Identity;
-    fn build_hasher(&self) -> Identity {
-        Identity(0)
+    /// The first `count` of the set, or all if it has fewer.
+    fn least(&mut self, count: usize) -> Vec<u64> {
+        if !self.is_set && count < self.hashes.len() {
+            self.hashes.select_nth_unstable(count - 1);
+            let mut least = self.hashes[..count].to_vec();
+            least.sort_unstable();
+            least.dedup();
+            if least.len() == count {
+                return least;
+            }
+        }
+        let set = self.set();
+        set[..count.min(set.len())].to_vec()
     }
 }
 
-struct Identity(u64);
+/// Which kept documents have a shingle in their prefix: chains of entries, in as
+/// many buckets as entries are expected. Shingles are hashes already, so their
+/// last bits choose the bucket.
+struct Prefixes {
+    /// The newest entry of each bucket, counted from 1; 0 for none.
+    buckets: Vec<u32>,
+    entries: Vec<Entry>,
+}
 
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
+struct Entry {
+    shingle: u64,
+    document: u32,
+    /// The next older entry of the bucket, as in `buckets`.
+    older: u32,
+}
+
+impl Prefixes {
+    fn new(expected: usize) -> Self {
+        let buckets = vec![0; expected.next_power_of_two()];
+        Prefixes { buckets, entries: Vec::with_capacity(expected) }
     }
 
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only numbers are keys");
+    fn bucket(&self, shingle: u64) -> usize {
+        shingle as usize & (self.buckets.len() - 1)
     }
 
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
+    fn insert(&mut self, shingle: u64, document: u32) {
+        let bucket = self.bucket(shingle);
+        self.entries.push(Entry { shingle, document, older: self.buckets[bucket] });
+        self.buckets[bucket] = self.entries.len() as u32;
+    }
+
+    fn documents(&self, shingle: u64) -> impl Iterator<Item = u32> {
+        let entry = move |at: u32| Some(&self.entries[at.checked_sub(1)? as usize]);
+        std::iter::successors(entry(self.buckets[self.bucket(shingle)]), move |e| entry(e.older))
+            .filter(move |entry| entry.shingle == shingle)
+            .map(|entry| entry.document)
     }
 }
 
@@ -169,12 +186,17 @@ maitred_sdk::export!(Dedupe);
 
 #[cfg(test)]
 mod tests {
+    use maitred_sdk::Error;
+    use maitred_sdk::test::{Kit, assert_manifest_fits, request};
+    use maitred_sdk::words::shingles;
+
     use super::*;
+
+    const MANIFEST: &str = include_str!("../dedupe.toml");
 
     /// Indexes of the documents that go on.
     fn kept(similarity: f64, texts: &[&str]) -> Vec<u32> {
-        let documents = (0..).zip(texts).map(|(i, text)| Document::new(i, *text));
-        let request = Request { query: "q".into(), documents: documents.collect() };
+        let request = request("q", texts.iter().copied());
         let request = Dedupe { similarity }.shape(request).unwrap();
         request.documents.iter().map(|d| d.index).collect()
     }
@@ -195,13 +217,32 @@ mod tests {
         check(0.81, &[FOX, &walks], &[0, 1]);
         check(0.9, &["", "", "!"], &[0, 1, 2]);
         check(0.9, &["red shoe", "Red shoe!", "blue shoe"], &[0, 2]);
+        // Scripts without spaces are compared by their characters.
+        check(0.6, &["他们说你好我们走", "他们说你好我们走吧", "他们说"], &[0, 2]);
+        // More repetitions than distinct shingles.
+        check(0.5, &["a a a a a a a a b", "a a a a a a a a a a a a b", "b a a a"], &[0, 2]);
+    }
+
+    #[test]
+    fn the_model_does_not_see_repetitions() {
+        let run = Kit::new().manifest(MANIFEST).watch::<Dedupe>(request("fox", [FOX, FOX, "fox"]));
+        assert_eq!(run.calls[0].documents.len(), 2);
+        assert_eq!(run.answer.unwrap().results.len(), 2);
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_policy_reads() {
+        assert_manifest_fits::<Dedupe>(&Kit::new(), MANIFEST);
+        let wrong = Kit::new().param("similarity", 0.05).make::<Dedupe>();
+        let expected = "parameter `similarity` is `0.05`, not at least 0.1 and at most 1";
+        assert_eq!(wrong, Err(Error::internal(expected)));
     }
 
     #[test]
     fn windows_of_one_document_are_no_repetition() {
         let mut twice = [Document::new(0, FOX), Document::new(0, FOX)];
         twice[1].part = 1;
-        let mut seen = Seen::new(0.9);
+        let mut seen = Seen::new(0.9, &twice);
         assert!(twice.iter().all(|document| seen.is_new(document)));
     }
 
@@ -222,7 +263,8 @@ mod tests {
             let mut expected: Vec<usize> = Vec::new();
             for (at, text) in texts.iter().enumerate() {
                 let alike = |&other: &usize| {
-                    jaccard(&shingles(text), &shingles(&texts[other])) >= similarity
+                    let other = shingles(&texts[other], SHINGLE);
+                    jaccard(&shingles(text, SHINGLE), &other) >= similarity
                 };
                 if !expected.iter().any(alike) {
                     expected.push(at);

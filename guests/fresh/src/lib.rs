@@ -17,15 +17,17 @@
 //! collapse into ties. Where only the order means something there is nothing to
 //! decay, and the scores are left alone.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ops::Bound;
+use std::time::UNIX_EPOCH;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use maitred_sdk::{Error, Metadata, Params, Policy, Ranked, Result, Scale, Value};
+use maitred_sdk::{Error, Metadata, Params, Policy, Ranked, Result, Scale, Value, context};
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
+#[derive(Debug, PartialEq)]
 struct Fresh {
     /// The field that holds the date.
     field: String,
@@ -38,24 +40,14 @@ struct Fresh {
 
 impl Policy for Fresh {
     fn new(params: &Params) -> Result<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let fresh = Fresh {
+        let above_zero = (Bound::Excluded(0.0), Bound::Unbounded);
+        let now = context::now()?.duration_since(UNIX_EPOCH).map_err(Error::internal)?;
+        Ok(Fresh {
             field: params.or("field", "date".to_string())?,
-            half_life_days: params.or("half_life_days", 30.0)?,
-            weight: params.or("weight", 0.5)?,
-            now: now.unwrap_or_default().as_secs_f64(),
-        };
-        let wrong = if fresh.half_life_days.is_nan() || fresh.half_life_days <= 0.0 {
-            format!("`half_life_days` is {}, not above 0", fresh.half_life_days)
-        } else if !(0.0..1.0).contains(&fresh.weight) {
-            format!("`weight` is {}, not in 0 to below 1", fresh.weight)
-        } else if fresh.now == 0.0 {
-            // Silence would look like a working policy.
-            "the clock stands still: grant the capability `clock`".to_string()
-        } else {
-            return Ok(fresh);
-        };
-        Err(Error::Internal(wrong))
+            half_life_days: params.or_within("half_life_days", 30.0, above_zero)?,
+            weight: params.or_within("weight", 0.5, 0.0..1.0)?,
+            now: now.as_secs_f64(),
+        })
     }
 
     fn score(&self, document: &Metadata, result: &Ranked, scale: Scale) -> f32 {
@@ -97,9 +89,14 @@ maitred_sdk::export!(Fresh);
 
 #[cfg(test)]
 mod tests {
-    use maitred_sdk::{Document, Next, Ranking, Request, run};
+    use std::time::{Duration, SystemTime};
+
+    use maitred_sdk::Document;
+    use maitred_sdk::test::{Kit, assert_manifest_fits, order, request};
 
     use super::*;
+
+    const MANIFEST: &str = include_str!("../fresh.toml");
 
     /// 2025-01-01T00:00:00Z
     const NOW: f64 = 1_735_689_600.0;
@@ -164,30 +161,37 @@ mod tests {
         assert!(scored(text("2024-12-22"), 5000.0, Scale::Logit).is_finite());
     }
 
+    fn today() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs_f64(NOW)
+    }
+
     #[test]
     fn wrong_parameters_are_named() {
-        let check = |pairs: [(&str, &str); 2], expected: &str| {
-            let error = Fresh::new(&Params::from_pairs(pairs)).err();
-            assert_eq!(error, Some(Error::Internal(expected.into())));
+        let check = |name, value, expected: &str| {
+            let made = Kit::new().clock(today()).param(name, value).make::<Fresh>();
+            assert_eq!(made.err(), Some(Error::internal(expected)));
         };
-        check([("half_life_days", "0"), ("weight", "0.5")], "`half_life_days` is 0, not above 0");
-        check([("half_life_days", "1"), ("weight", "1.5")], "`weight` is 1.5, not in 0 to below 1");
+        check("half_life_days", "0", "parameter `half_life_days` is `0`, not above 0");
+        check("weight", "1.5", "parameter `weight` is `1.5`, not at least 0 and below 1");
+        assert_manifest_fits::<Fresh>(&Kit::new().clock(today()), MANIFEST);
+    }
+
+    #[test]
+    fn without_a_clock_it_says_so() {
+        let error = Kit::new().run::<Fresh>(request("q", ["d"])).unwrap_err();
+        assert!(matches!(&error, Error::Internal(text) if text.contains("capability `clock`")));
     }
 
     #[test]
     fn it_moves_the_newer_of_two_up() {
-        let next = Next::from_fn(|_| {
-            let ranked = |(index, score)| Ranked { index, part: 0, score };
-            Ok(Ranking { results: [(0, 1.0), (1, 0.9)].map(ranked).into(), scale: Scale::Logit })
-        });
-        let request = Request {
-            query: "q".into(),
-            documents: vec![
-                Document::new(0, "old").with("date", Value::Text("2001-01-01".into())),
-                Document::new(1, "new").with("date", Value::Text("2999-01-01".into())),
-            ],
-        };
-        let ranking = run::<Fresh>(&Params::from_pairs([]), request, next).unwrap();
-        assert!(ranking.results[0].score < ranking.results[1].score);
+        let kit = Kit::new()
+            .manifest(MANIFEST)
+            .clock(today())
+            .next_scores(Scale::Logit, |_, document| 1.0 - 0.1 * document.index as f32);
+        let mut request = request("q", ["old", "new"]);
+        for (document, date) in request.documents.iter_mut().zip(["2001-01-01", "2025-01-01"]) {
+            *document = document.clone().with("date", date);
+        }
+        assert_eq!(order(&kit.run::<Fresh>(request).unwrap()), [1, 0]);
     }
 }

@@ -8,8 +8,10 @@
 
 use std::ops::Range;
 
+use maitred_sdk::words::is_unspaced;
 use maitred_sdk::{Document, Error, Next, Params, Policy, Ranking, Request, Result};
 
+#[derive(Debug, PartialEq)]
 struct Passages {
     /// Words of a window.
     words: usize,
@@ -22,29 +24,29 @@ struct Passages {
 
 impl Policy for Passages {
     fn new(params: &Params) -> Result<Self> {
-        let words = params.or("words", 150)?;
+        let words = params.or_within("words", 150, 1..)?;
         let overlap = params.or("overlap", 30)?;
-        let windows_max = params.or("windows_max", 4)?;
-        if words == 0 || windows_max == 0 || overlap > words / 2 {
-            return Err(Error::Internal(format!(
-                "`words` ({words}) and `windows_max` ({windows_max}) must be at least 1, and \
-                 `overlap` ({overlap}) at most half of `words`"
+        let windows_max = params.or_within("windows_max", 4, 1..)?;
+        if overlap > words / 2 {
+            return Err(Error::internal(format_args!(
+                "parameter `overlap` is `{overlap}`, not at most half of `words`, which is {words}"
             )));
         }
         Ok(Passages { words, overlap, windows_max })
     }
 
-    fn shape(&self, request: Request) -> Result<Request> {
+    fn shape(&self, mut request: Request) -> Result<Request> {
         // What a policy in front has cut is not cut again: part numbers would
         // clash, and it knew what it wanted.
         if request.documents.iter().any(|document| document.part != 0) {
             return Ok(request);
         }
-        let documents = request.documents.into_iter();
-        Ok(Request {
-            query: request.query,
-            documents: documents.flat_map(|document| self.cut(document)).collect(),
-        })
+        // Most documents fit, and are not touched.
+        if request.documents.iter().any(|document| !self.fits(&document.text)) {
+            let documents = request.documents.into_iter();
+            request.documents = documents.flat_map(|document| self.cut(document)).collect();
+        }
+        Ok(request)
     }
 
     async fn rerank(&self, request: Request, next: Next) -> Result<Ranking> {
@@ -55,7 +57,16 @@ impl Policy for Passages {
 }
 
 impl Passages {
+    /// Whether a text is certainly one window, without looking for its words:
+    /// their number is below that of the bytes at which one can begin.
+    fn fits(&self, text: &str) -> bool {
+        text.len() <= self.words || breaks(text.as_bytes()) < self.words
+    }
+
     fn cut(&self, document: Document) -> Vec<Document> {
+        if self.fits(&document.text) {
+            return vec![document];
+        }
         let windows = self.windows(&document.text);
         if windows.len() < 2 {
             return vec![document];
@@ -94,6 +105,23 @@ impl Passages {
     }
 }
 
+/// How many bytes are blank, a control character, or not ASCII. Every word but
+/// the first comes after one of them (or is one), so a text has at most one word
+/// more. Eight bytes a step.
+fn breaks(text: &[u8]) -> usize {
+    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // Added to the low bits of a byte, it carries into the high bit unless the
+    // byte is a space or less.
+    const ABOVE_SPACE: u64 = 0x5f5f_5f5f_5f5f_5f5f;
+    let (eights, rest) = text.as_chunks::<8>();
+    let in_eights = eights.iter().map(|eight| {
+        let bytes = u64::from_le_bytes(*eight);
+        let printable = (bytes & LOW_BITS).wrapping_add(ABOVE_SPACE) & !bytes;
+        (!printable & !LOW_BITS).count_ones() as usize
+    });
+    in_eights.sum::<usize>() + rest.iter().filter(|&&byte| byte <= b' ' || byte >= 0x80).count()
+}
+
 /// The byte ranges of a text's words: what stands between spaces, and single
 /// characters of scripts that write none.
 fn words(text: &str) -> Vec<Range<usize>> {
@@ -116,11 +144,6 @@ fn words(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-/// Chinese characters and Japanese kana, with their punctuation.
-fn is_unspaced(character: char) -> bool {
-    matches!(character, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ff01}'..='\u{ff1f}' | '\u{20000}'..='\u{3134f}')
-}
-
 fn ends_sentence(word: &str) -> bool {
     let word = word.trim_end_matches(['"', '\'', ')', ']', '”', '’', '»']);
     word.ends_with(['.', '!', '?', '…', '。', '！', '？'])
@@ -130,9 +153,12 @@ maitred_sdk::export!(Passages);
 
 #[cfg(test)]
 mod tests {
-    use maitred_sdk::{Ranked, Scale, run};
+    use maitred_sdk::Scale;
+    use maitred_sdk::test::{Kit, assert_manifest_fits, request, scores};
 
     use super::*;
+
+    const MANIFEST: &str = include_str!("../passages.toml");
 
     fn windows(text: &str, words: usize, overlap: usize) -> Vec<&str> {
         let policy = Passages { words, overlap, windows_max: 10 };
@@ -182,44 +208,52 @@ mod tests {
 
     #[test]
     fn the_best_window_speaks_for_its_document() {
-        let next = Next::from_fn(|request| {
-            let ranked = |d: &Document| Ranked {
-                index: d.index,
-                part: d.part,
-                score: if d.text.contains("needle") { 1.0 } else { 0.0 },
-            };
-            assert_eq!(request.documents.len(), 1 + 3);
-            Ok(Ranking {
-                results: request.documents.iter().map(ranked).collect(),
-                scale: Scale::Logit,
-            })
-        });
-        let request = Request {
-            query: "needle".into(),
-            documents: vec![Document::new(0, "short"), Document::new(1, "a b c d e needle f")],
-        };
-        let params = Params::from_pairs([("words", "3"), ("overlap", "0")]);
-        let ranking = run::<Passages>(&params, request, next).unwrap();
-        let ids: Vec<_> = (ranking.results.iter()).map(|r| (r.index, r.part, r.score)).collect();
-        assert_eq!(ids, [(0, 0, 0.0), (1, 1, 1.0)]);
+        let kit = Kit::new().manifest(MANIFEST).param("words", 3).param("overlap", 0).next_scores(
+            Scale::Logit,
+            |_, document| {
+                if document.text.contains("needle") { 1.0 } else { 0.0 }
+            },
+        );
+        let run = kit.watch::<Passages>(request("needle", ["short", "a b c d e needle f"]));
+        assert_eq!(run.calls[0].documents.len(), 1 + 3);
+        assert_eq!(scores(&run.answer.unwrap()), [(0, 0, 0.0), (1, 1, 1.0)]);
     }
 
     #[test]
     fn what_was_cut_is_not_cut_again() {
-        let policy = Passages::new(&Params::from_pairs([("words", "2"), ("overlap", "0")]));
-        let mut request = Request {
-            query: "q".into(),
-            documents: vec![Document::new(0, "a b c"), Document::new(0, "d e f")],
-        };
+        let policy = Passages { words: 2, overlap: 0, windows_max: 4 };
+        let mut request = request("q", ["a b c", "d e f"]);
+        request.documents[1].index = 0;
         request.documents[1].part = 1;
-        assert_eq!(policy.unwrap().shape(request.clone()), Ok(request));
+        assert_eq!(policy.shape(request.clone()), Ok(request));
+    }
+
+    #[test]
+    fn what_certainly_fits_is_one_window() {
+        let words = "a b\tc\u{a0}d 他们 é ü\u{1}x y\n\nz, end.";
+        for end in (0..=words.len()).filter(|&end| words.is_char_boundary(end)) {
+            let text = words[..end].repeat(3);
+            for size in 1..40 {
+                let policy = Passages { words: size, overlap: 0, windows_max: 10 };
+                let windows = policy.windows(&text).len();
+                assert!(!policy.fits(&text) || windows < 2, "{text:?} {size}");
+            }
+        }
+        assert!(Passages { words: 100, overlap: 0, windows_max: 4 }.fits(&"word ".repeat(99)));
     }
 
     #[test]
     fn a_window_must_move_on() {
-        for pairs in [[("words", "10"), ("overlap", "6")], [("words", "0"), ("overlap", "0")]] {
-            let policy = Passages::new(&Params::from_pairs(pairs));
-            assert!(matches!(policy, Err(Error::Internal(_))), "{pairs:?}");
-        }
+        let check = |words, overlap, expected: &str| {
+            let kit = Kit::new().manifest(MANIFEST).param("words", words).param("overlap", overlap);
+            assert_eq!(kit.make::<Passages>(), Err(Error::internal(expected)));
+        };
+        check(10, 6, "parameter `overlap` is `6`, not at most half of `words`, which is 10");
+        check(0, 0, "parameter `words` is `0`, not at least 1");
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_policy_reads() {
+        assert_manifest_fits::<Passages>(&Kit::new(), MANIFEST);
     }
 }

@@ -1,151 +1,213 @@
-//! Reading documents and their fields.
+//! Pieces of text: words, shingles, and how alike two texts are.
+//!
+//! Policies compare texts by hashes of their words, so that no word is a string
+//! of its own: a hundred documents of 400 characters have seven thousand. Equal
+//! words have equal hashes, in every text and every call; whoever could make
+//! different ones collide could as well copy a text.
 
-use crate::{Document, Field, Ranked, Ranking, Value};
-
-/// What a policy still knows of a document when its score comes back: all but
-/// the text, which has moved on to the next stage.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metadata {
-    pub index: u32,
-    pub part: u32,
-    pub fields: Vec<Field>,
+/// Hashes of a text's words, in order, appended to `hashes`. A word is a run of
+/// letters and digits, or one character of a script that writes no spaces (see
+/// [`is_unspaced`]). Case does not matter.
+pub fn word_hashes(text: &str, hashes: &mut Vec<u64>) {
+    let mut word = Word::default();
+    for (at, &byte) in text.as_bytes().iter().enumerate() {
+        match FOLDED[usize::from(byte)] {
+            0 if byte < 0x80 => word.end(hashes),
+            // The rest has to be read character by character.
+            0 => return word_hashes_of_any_script(&text[at..], word, hashes),
+            folded => word.push(folded),
+        }
+    }
+    word.end(hashes);
 }
 
-impl From<&Document> for Metadata {
-    fn from(document: &Document) -> Self {
-        Metadata { index: document.index, part: document.part, fields: document.fields.clone() }
+/// The same, from a word that has begun; for texts that are not ASCII.
+#[cold]
+fn word_hashes_of_any_script(text: &str, mut word: Word, hashes: &mut Vec<u64>) {
+    for character in text.chars() {
+        if is_unspaced(character) {
+            word.end(hashes);
+        }
+        if character.is_alphanumeric() {
+            let mut bytes = [0; 4];
+            for lower in character.to_lowercase() {
+                lower.encode_utf8(&mut bytes).bytes().for_each(|byte| word.push(byte));
+            }
+        }
+        if is_unspaced(character) || !character.is_alphanumeric() {
+            word.end(hashes);
+        }
     }
+    word.end(hashes);
 }
 
-impl Value {
-    pub fn as_text(&self) -> Option<&str> {
-        match self {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub fn as_integer(&self) -> Option<i64> {
-        match self {
-            Value::Integer(integer) => Some(*integer),
-            _ => None,
-        }
-    }
-
-    /// A number, be it written with a point or without.
-    pub fn as_number(&self) -> Option<f64> {
-        match self {
-            Value::Number(number) => Some(*number),
-            Value::Integer(integer) => Some(*integer as f64),
-            _ => None,
-        }
-    }
-
-    pub fn as_boolean(&self) -> Option<bool> {
-        match self {
-            Value::Boolean(is) => Some(*is),
-            _ => None,
-        }
-    }
-
-    /// A list of texts; a single text is a list of one.
-    pub fn as_texts(&self) -> Option<&[String]> {
-        match self {
-            Value::Texts(texts) => Some(texts),
-            Value::Text(text) => Some(std::slice::from_ref(text)),
-            _ => None,
-        }
-    }
+/// A character of a script that writes no spaces between words: Chinese
+/// characters and Japanese kana, with their punctuation. Each counts as a word.
+pub fn is_unspaced(character: char) -> bool {
+    matches!(character, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ff01}'..='\u{ff1f}' | '\u{20000}'..='\u{3134f}')
 }
 
-macro_rules! read_fields {
-    ($type:ty) => {
-        impl $type {
-            /// The value of a field; the last one, if a client sent several of
-            /// that name.
-            pub fn field(&self, name: &str) -> Option<&Value> {
-                let field = self.fields.iter().rfind(|field| field.name == name)?;
-                Some(&field.value)
-            }
-
-            pub fn text_field(&self, name: &str) -> Option<&str> {
-                self.field(name)?.as_text()
-            }
-
-            pub fn integer_field(&self, name: &str) -> Option<i64> {
-                self.field(name)?.as_integer()
-            }
-
-            pub fn number_field(&self, name: &str) -> Option<f64> {
-                self.field(name)?.as_number()
-            }
-
-            pub fn boolean_field(&self, name: &str) -> Option<bool> {
-                self.field(name)?.as_boolean()
-            }
-
-            pub fn texts_field(&self, name: &str) -> Option<&[String]> {
-                self.field(name)?.as_texts()
-            }
-        }
-    };
+/// Hashes of all runs of `size` words, each once, ascending: the shingles of a
+/// text (Broder 1997). A text of fewer words is one shingle; one without words
+/// has none.
+pub fn shingles(text: &str, size: usize) -> Vec<u64> {
+    let (mut words, mut shingles) = (Vec::new(), Vec::new());
+    word_hashes(text, &mut words);
+    unsorted_shingles(&words, size, &mut shingles);
+    shingles.sort_unstable();
+    shingles.dedup();
+    shingles
 }
 
-read_fields!(Document);
-read_fields!(Metadata);
-
-impl Document {
-    /// A document without fields; mostly for tests.
-    pub fn new(index: u32, text: impl Into<String>) -> Self {
-        Document { index, part: 0, text: text.into(), fields: Vec::new() }
-    }
-
-    /// The document with one field more.
-    pub fn with(mut self, name: impl Into<String>, value: Value) -> Self {
-        let name = name.into();
-        self.fields.push(Field { name, value });
-        self
+/// Hashes of all runs of `size` words, in order and with repetitions, appended
+/// to `shingles`. For a policy that can do without the sorting of [`shingles`].
+pub fn unsorted_shingles(words: &[u64], size: usize, shingles: &mut Vec<u64>) {
+    let size = size.min(words.len()).max(1);
+    // The rotation keeps the order of the words; they are mixed already.
+    let shingle =
+        |words: &[u64]| mixed(words.iter().fold(0, |hash: u64, &word| hash.rotate_left(21) ^ word));
+    match size {
+        1 => shingles.extend(words.iter().map(|&word| mixed(word))),
+        // What most ask for, with the loop unrolled.
+        3 => shingles.extend(words.array_windows().map(|three: &[u64; 3]| shingle(three))),
+        _ => shingles.extend(words.windows(size).map(shingle)),
     }
 }
 
-impl Ranking {
-    /// Keeps the best result of each document, with the part that it is from.
-    /// The host does the same at the edge; a policy that cut documents into
-    /// parts does it for the policies in front.
-    pub fn keep_best_parts(&mut self) {
-        let order =
-            |a: &Ranked, b: &Ranked| (a.index.cmp(&b.index)).then(b.score.total_cmp(&a.score));
-        self.results.sort_by(order);
-        self.results.dedup_by_key(|result| result.index);
+/// How alike two texts are, 0 to 1: the share of the shingles of either that
+/// both have, |A ∩ B| / |A ∪ B| (Jaccard), of two lists from [`shingles`]. Two
+/// texts without words are not alike.
+pub fn jaccard(a: &[u64], b: &[u64]) -> f64 {
+    let (mut i, mut j, mut both) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        // Which is smaller cannot be foretold, so nothing branches on it.
+        both += usize::from(a[i] == b[j]);
+        let (step_a, step_b) = (a[i] <= b[j], b[j] <= a[i]);
+        i += usize::from(step_a);
+        j += usize::from(step_b);
     }
+    let either = a.len() + b.len() - both;
+    both as f64 / either.max(1) as f64
+}
+
+/// ASCII letters in lower case and digits as they are; 0 for all other bytes.
+const FOLDED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// A word as it is read. Up to eight bytes are their own hash until the end.
+#[derive(Default, Clone, Copy)]
+struct Word {
+    /// The last bytes, at most eight.
+    bytes: u64,
+    /// How many there are.
+    count: u32,
+    /// What came before them.
+    hash: u64,
+}
+
+impl Word {
+    fn push(&mut self, byte: u8) {
+        if self.count == 8 {
+            self.hash = mixed(self.hash ^ self.bytes);
+            (self.bytes, self.count) = (0, 0);
+        }
+        self.bytes = self.bytes << 8 | u64::from(byte);
+        self.count += 1;
+    }
+
+    fn end(&mut self, hashes: &mut Vec<u64>) {
+        if self.count > 0 {
+            hashes.push(mixed(self.hash ^ self.bytes));
+            *self = Word::default();
+        }
+    }
+}
+
+/// Spreads a number over all 64 bits: a product with an odd constant (the golden
+/// ratio, as in Fibonacci hashing) carries upwards, the shift brings it down. No
+/// two numbers become the same.
+fn mixed(number: u64) -> u64 {
+    let product = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let folded = (product ^ (product >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    folded ^ (folded >> 32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Scale;
 
-    #[test]
-    fn fields_are_read_by_name_and_type() {
-        let document = Document::new(0, "t")
-            .with("a", Value::Integer(1))
-            .with("b", Value::Text("x".into()))
-            .with("a", Value::Integer(2));
-        assert_eq!(document.integer_field("a"), Some(2));
-        assert_eq!(document.number_field("a"), Some(2.0));
-        assert_eq!(document.text_field("a"), None);
-        assert_eq!(document.texts_field("b"), Some(&["x".to_string()][..]));
-        assert_eq!(Metadata::from(&document).text_field("b"), Some("x"));
-        assert_eq!(document.boolean_field("c"), None);
+    fn hashes(text: &str) -> Vec<u64> {
+        let mut hashes = Vec::new();
+        word_hashes(text, &mut hashes);
+        hashes
     }
 
     #[test]
-    fn the_best_part_speaks_for_its_document() {
-        let ranked = |(index, part, score)| Ranked { index, part, score };
-        let results = [(1, 0, 0.5), (0, 0, -1.0), (1, 2, 0.75), (1, 1, 0.25), (0, 1, -2.0)];
-        let mut ranking = Ranking { results: results.map(ranked).into(), scale: Scale::Logit };
-        ranking.keep_best_parts();
-        let expected = [(0, 0, -1.0), (1, 2, 0.75)];
-        assert_eq!(ranking.results, expected.map(ranked));
+    fn words_are_runs_of_letters_and_digits_whatever_their_case() {
+        let same = |a: &str, b: &str| assert_eq!(hashes(a), hashes(b), "{a:?} {b:?}");
+        same("", " .,-");
+        same("Red shoe", "red,SHOE!");
+        same("a-b c3", "A B C3");
+        same("internationalisation rules", "Internationalisation, RULES");
+        same("Ärger über Öl", "ärger ÜBER öl…");
+        // The ASCII words of a text are the same whether all of it is ASCII.
+        same("red shoe", "red – shoe");
+        same("cafe\u{301}s", "cafe s");
+        same("他们说", "他 们 说");
+        same("a他b", "a 他 b");
+        let other = |a: &str, b: &str| assert_ne!(hashes(a), hashes(b), "{a:?} {b:?}");
+        other("ab c", "a bc");
+        other("caf", "café");
+        other("internationalisation", "internationalization");
+        other("12345678", "123456789");
+        assert_eq!(hashes("one two  three").len(), 3);
+        assert_eq!(hashes("x12345678 ").len(), 1);
+    }
+
+    #[test]
+    fn different_words_have_different_hashes() {
+        let words = (0..200_000).map(|number| format!("{number:x} w{number} "));
+        let text: String = words.collect();
+        let mut distinct: Vec<&str> = text.split_whitespace().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut hashes = hashes(&text);
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), distinct.len());
+    }
+
+    #[test]
+    fn shingles_are_a_set() {
+        assert_eq!(shingles("", 3).len(), 0);
+        assert_eq!(shingles("a b", 3).len(), 1);
+        assert_eq!(shingles("a b c", 3).len(), 1);
+        assert_eq!(shingles("a b c a b c", 3).len(), 3);
+        assert_eq!(shingles("a b a b", 1), shingles("B A", 1));
+        assert_ne!(shingles("a b", 2), shingles("b a", 2));
+        assert_eq!(shingles("a b c d e", 4).len(), 2);
+        assert!(shingles("the quick brown fox jumps", 2).is_sorted());
+    }
+
+    #[test]
+    fn likeness_is_the_share_in_common() {
+        let check = |a: &str, b: &str, expected: f64| {
+            assert_eq!(jaccard(&shingles(a, 1), &shingles(b, 1)), expected, "{a:?} {b:?}");
+            assert_eq!(jaccard(&shingles(b, 1), &shingles(a, 1)), expected, "{b:?} {a:?}");
+        };
+        check("a b c", "C B A", 1.0);
+        check("a b c", "b c d", 0.5);
+        check("a b c", "d", 0.0);
+        check("a", "", 0.0);
+        check("", "", 0.0);
     }
 }

@@ -48,6 +48,8 @@ pub struct Waiting {
 #[derive(Debug)]
 struct Lane {
     weight: u32,
+    /// Of all its pairs.
+    tokens: u64,
     time: VirtualTime,
     tickets: BTreeMap<TicketId, VecDeque<Waiting>>,
     /// Where `order` has this lane.
@@ -75,6 +77,7 @@ impl Lanes {
         let id = *self.by_route.entry(route.clone()).or_insert_with(|| {
             self.lanes.push(Lane {
                 weight,
+                tokens: 0,
                 time: 0,
                 tickets: BTreeMap::new(),
                 place: None,
@@ -87,6 +90,7 @@ impl Lanes {
         if lane.tickets.is_empty() {
             lane.time = lane.time.max(self.clock);
         }
+        lane.tokens += tokens(&pairs);
         lane.tickets.insert(ticket, pairs);
         self.moved(id);
         self.settle();
@@ -102,8 +106,10 @@ impl Lanes {
     /// follow.
     pub fn leave(&mut self, id: LaneId, ticket: TicketId) -> VecDeque<Waiting> {
         self.moved(id);
-        let pairs = self.lanes[id].tickets.remove(&ticket);
-        pairs.expect("the ticket is in the lane")
+        let lane = &mut self.lanes[id];
+        let pairs = lane.tickets.remove(&ticket).expect("the ticket is in the lane");
+        lane.tokens -= tokens(&pairs);
+        pairs
     }
 
     /// Takes pairs from a ticket that is in the lane, at these places (ascending
@@ -130,7 +136,9 @@ impl Lanes {
         if emptied {
             lane.tickets.remove(&ticket);
         }
-        lane.time += lane.cost(pairs.iter().map(|pair| pair.tokens).sum());
+        let taken = pairs.iter().map(|pair| pair.tokens).sum();
+        lane.time += lane.cost(taken);
+        lane.tokens -= u64::from(taken);
         Taken { pairs, emptied }
     }
 
@@ -161,6 +169,13 @@ impl Lanes {
         }
     }
 
+    /// The routes that wait, with their weights and tokens.
+    pub fn backlog(&self) -> impl Iterator<Item = (&Arc<str>, u32, u64)> {
+        let lanes = self.by_route.iter().map(|(route, &id)| (route, &self.lanes[id]));
+        let waiting = lanes.filter(|(_, lane)| lane.tokens > 0);
+        waiting.map(|(route, lane)| (route, lane.weight, lane.tokens))
+    }
+
     /// Walks over the tickets younger than `after` in the order in which their
     /// pairs would be taken, changing nothing.
     pub fn walk(&self, after: Option<TicketId>) -> Walk<'_> {
@@ -172,6 +187,10 @@ impl Lanes {
         });
         Walk { heads: heads.collect() }
     }
+}
+
+fn tokens(pairs: &VecDeque<Waiting>) -> u64 {
+    pairs.iter().map(|pair| u64::from(pair.tokens)).sum()
 }
 
 /// What [`Lanes::take`] took.

@@ -2,6 +2,7 @@
 //! come back. Reading order: [`schedule`] decides, [`worker`] moves messages,
 //! this file is what callers see. None of it knows models or texts.
 
+pub mod backlog;
 mod lanes;
 mod meters;
 pub mod schedule;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::backlog::{Backlog, Newcomer};
 use self::schedule::Queued;
 use self::worker::{Message, Worker};
 use crate::config::BatchSettings;
@@ -48,6 +50,9 @@ pub struct Scored {
 pub enum BatchError {
     #[error("the deadline passed")]
     DeadlineExceeded,
+    /// The deadline would pass while the call waits.
+    #[error("the queue is longer than the call's time")]
+    Overloaded { retry_after: Duration },
     /// Two replicas, or one twice, failed with pairs of this call.
     #[error("scoring failed twice, the second time because {reason}")]
     Failed { reason: Arc<str> },
@@ -66,9 +71,23 @@ pub struct Status {
     /// What the engine says of itself, once one was made.
     pub traits: Option<EngineTraits>,
     pub queued: Queued,
+    pub backlog: Backlog,
     /// What all replicas together scored lately, while they were busy; zero
     /// before the first batch.
     pub tokens_per_second: f64,
+}
+
+impl Status {
+    /// When a call that comes now would have been scored, at the recent speed;
+    /// zero while that is unknown.
+    pub fn time_until_served(&self, call: Newcomer<'_>) -> Duration {
+        time_to_score(self.backlog.until_served(call), self.tokens_per_second)
+    }
+}
+
+/// Zero if the speed is unknown.
+fn time_to_score(tokens: u64, tokens_per_second: f64) -> Duration {
+    Duration::try_from_secs_f64(tokens as f64 / tokens_per_second).unwrap_or_default()
 }
 
 /// Where calls are handed over. Clones reach the same queue.

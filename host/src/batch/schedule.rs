@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::backlog::{Backlog, LaneBacklog};
 use super::lanes::{LaneId, Lanes, Waiting, Walk};
 use crate::rerank::Priority;
 
@@ -262,6 +263,22 @@ impl Schedule {
 
     pub fn queued(&self) -> Queued {
         self.queued
+    }
+
+    /// What waits, by who waits for it; what is in batches the caller knows.
+    pub fn backlog(&self) -> Backlog {
+        let lanes = Priority::ALL.into_iter().flat_map(|priority| {
+            let lanes = self.lanes[priority as usize].backlog();
+            lanes.map(move |(route, weight, tokens)| LaneBacklog {
+                route: route.clone(),
+                priority,
+                weight,
+                tokens,
+            })
+        });
+        let lanes: Vec<_> = lanes.collect();
+        let fresh: u64 = lanes.iter().map(|lane| lane.tokens).sum();
+        Backlog { first: self.queued.tokens as u64 - fresh, lanes }
     }
 
     /// No ticket waits or is in a batch.

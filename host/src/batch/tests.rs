@@ -264,6 +264,23 @@ async fn a_poisonous_pair_takes_down_its_own_call_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pair_that_no_engine_takes_leaves_the_replica_in_service() {
+    let _clock = hold_clock();
+    let (mut stage, batcher, _) = staged(1, &settings()).await;
+    let refused = begin(batcher.score(call(&[&[13]]))).await;
+    stage.next().await.go(Act::Reject);
+    stage.next().await.go(Act::Reject);
+    let reason = "the batch does not fit the model: as the test wished".into();
+    assert_eq!(refused.await, Err(BatchError::Failed { reason }));
+    let scored = begin(batcher.score(call(&[&[1]]))).await;
+    let begun = stage.next().await;
+    assert_eq!(begun.engine, 0, "the engine is still the first");
+    begun.go(Act::Score);
+    assert_eq!(scored.await.unwrap().logits, truths(&[&[1]]));
+    batcher.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_are_refused_when_every_replica_has_failed_repeatedly() {
     let _clock = hold_clock();
     let (grant, granted) = std::sync::mpsc::channel();
@@ -314,6 +331,39 @@ async fn a_call_that_is_dropped_leaves_the_queue() {
     let next = begin(batcher.score(call(&[&[4]]))).await;
     stage.next().await.go(Act::Score);
     assert_eq!(next.await.unwrap().logits, truths(&[&[4]]));
+    batcher.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_wait_beyond_the_deadline_is_told_at_once() {
+    let _clock = hold_clock();
+    let (mut stage, batcher, _) = staged(1, &settings()).await;
+    let hurried = || {
+        let deadline = Instant::now() + Duration::from_nanos(1);
+        Call { deadline, ..call(&[&[9]]) }
+    };
+    let unknown = begin(batcher.score(hurried())).await;
+    stage.next().await.go(Act::Score);
+    assert!(unknown.await.is_ok(), "nothing is known before the first batch");
+    let first = begin(batcher.score(call(&[&[1]]))).await;
+    let begun = stage.next().await;
+    let refused = batcher.score(hurried()).await;
+    assert!(matches!(refused, Err(BatchError::Overloaded { .. })), "{refused:?}");
+    let wait = |route, priority| {
+        let call = Newcomer { route, priority, weight: 1, tokens: 0 };
+        batcher.status().time_until_served(call)
+    };
+    let in_flight = wait("other", Priority::Normal);
+    assert!(in_flight > Duration::ZERO);
+    let second = begin(batcher.score(call(&[&[2, 3, 4]]))).await;
+    queued(&batcher, 1).await;
+    assert!(wait("route", Priority::Normal) > in_flight);
+    assert!(wait("route", Priority::Low) > in_flight);
+    assert_eq!(wait("route", Priority::High), in_flight);
+    assert_eq!(wait("other", Priority::Normal), in_flight, "its own share is free");
+    begun.go(Act::Score);
+    stage.next().await.go(Act::Score);
+    assert!(first.await.is_ok() && second.await.is_ok());
     batcher.stop().await;
 }
 

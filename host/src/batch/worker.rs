@@ -15,9 +15,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::backlog::{Backlog, Newcomer};
 use super::meters::Meters;
 use super::schedule::{Entry, Left, Schedule, Shape, Slot, TicketId};
-use super::{BatchError, Call, Scored, Status};
+use super::{BatchError, Call, Scored, Status, time_to_score};
 use crate::config::BatchSettings;
 use crate::engine::{Batch, EngineTraits, Pair};
 use crate::metrics::Metrics;
@@ -162,6 +163,11 @@ impl Worker {
                 let _ = reply.send(Err(BatchError::Stopped));
             }
             Message::Call { key, call, handed, reply } => {
+                let now = Instant::now();
+                if let Some(late_by) = self.late_by(&call, now) {
+                    let _ = reply.send(Err(BatchError::Overloaded { retry_after: late_by }));
+                    return;
+                }
                 let entry = Entry {
                     route: call.route,
                     weight: call.weight,
@@ -169,7 +175,7 @@ impl Worker {
                     deadline: call.deadline,
                     tokens: call.pairs.iter().map(|pair| pair.tokens() as u32).collect(),
                 };
-                let ticket = self.schedule.push(entry, Instant::now());
+                let ticket = self.schedule.push(entry, now);
                 let running = Running {
                     key,
                     logits: vec![f32::NAN; call.pairs.len()],
@@ -183,6 +189,29 @@ impl Worker {
                 self.calls.insert(ticket, running);
             }
         }
+    }
+
+    /// By how much a call would miss its deadline: it is better told now.
+    fn late_by(&self, call: &Call, now: Instant) -> Option<Duration> {
+        let tokens = call.pairs.iter().map(|pair| pair.tokens() as u64).sum();
+        let Call { route, priority, weight, .. } = call;
+        let call_now = Newcomer { route, priority: *priority, weight: *weight, tokens };
+        let wait = time_to_score(self.backlog().until_served(call_now), self.tokens_per_second());
+        let left = call.deadline.saturating_duration_since(now);
+        (wait > left).then(|| wait - left)
+    }
+
+    fn backlog(&self) -> Backlog {
+        let mut backlog = self.schedule.backlog();
+        let slots = self.flights.iter().flatten().flatten();
+        backlog.first += slots.map(|slot| u64::from(slot.tokens)).sum::<u64>();
+        backlog
+    }
+
+    /// Of all replicas that are up.
+    fn tokens_per_second(&self) -> f64 {
+        let up = self.replicas.iter().filter(|replica| replica.state().is_up());
+        self.speed * up.count() as f64
     }
 
     fn hear(&mut self, report: Report) {
@@ -221,7 +250,7 @@ impl Worker {
                     self.land(index, &slots, &outcome);
                 }
             }
-            News::Failed(failure) => {
+            News::Rejected(failure) | News::Failed(failure) => {
                 if let Some(slots) = self.flights[index].take() {
                     self.crash(&slots, &failure);
                 }
@@ -343,7 +372,6 @@ impl Worker {
         self.meters.queue_pairs.set(queued.pairs as i64);
         self.meters.queue_tokens.set(queued.tokens as i64);
         let replicas: Vec<_> = self.replicas.iter().map(Replica::state).collect();
-        let up = replicas.iter().filter(|state| state.is_up()).count();
         for (state, meters) in replicas.iter().zip(&mut self.meters.replicas) {
             meters.up.set(state.is_up());
         }
@@ -351,7 +379,8 @@ impl Worker {
             traits: self.replicas.iter().find_map(Replica::traits).cloned(),
             replicas,
             queued,
-            tokens_per_second: self.speed * up as f64,
+            backlog: self.backlog(),
+            tokens_per_second: self.tokens_per_second(),
         };
         self.publish.send_if_modified(|before| {
             let changed = *before != status;

@@ -3,6 +3,7 @@
 
 mod config;
 mod documents;
+mod key;
 mod log;
 mod model;
 mod policy;
@@ -35,6 +36,9 @@ enum Command {
     /// Look at policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Make API keys, and the hashes by which the server knows them.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Fetch, import and look at models.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -53,6 +57,7 @@ pub fn main() -> ExitCode {
             Command::Rerank(arguments) => rerank::run(arguments).await,
             Command::Config(command) => config::run(command).await,
             Command::Policy(command) => policy::run(command).await,
+            Command::Key(command) => key::run(command),
             Command::Model(command) => model::run(command).await,
         }
     });

@@ -42,13 +42,19 @@ pub async fn run(command: PolicyCommand) -> anyhow::Result<()> {
         "asks for      {}",
         if asked.is_empty() { "nothing".into() } else { asked.join(", ") }
     );
-    for (name, param) in manifest.params.iter().flatten() {
-        let description = param.description.as_deref().unwrap_or("no description");
-        let default = param.default.as_deref().map(|default| format!(" (default {default})"));
-        println!("parameter     {name}: {description}{}", default.unwrap_or_default());
-    }
-    if manifest.params.is_none() {
-        println!("parameters    any: no manifest names them");
+    match &manifest.params {
+        None => println!("parameters    any: the manifest does not speak of them"),
+        Some(params) if params.is_empty() => println!("parameters    none"),
+        Some(params) => params.iter().for_each(|(name, param)| {
+            let default = match &param.default {
+                Some(default) => format!("`{default}` unless given"),
+                None => "no default".into(),
+            };
+            println!("parameter     {name}: {}; {default}", param.kind);
+            if let Some(description) = &param.description {
+                println!("              {description}");
+            }
+        }),
     }
     println!("it loads, and exports and imports what it should");
     Ok(())

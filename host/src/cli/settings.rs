@@ -39,6 +39,9 @@ pub struct ServerArguments {
     /// Address for operators: metrics and health.
     #[arg(long, env = "MAITRED_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<String>,
+    /// Let everyone call who reaches the server, without a key.
+    #[arg(long, env = "MAITRED_ANONYMOUS")]
+    anonymous: bool,
 }
 
 impl ServerArguments {
@@ -52,6 +55,10 @@ impl ServerArguments {
             if let Some(listen) = &self.ops_listen {
                 raw.server.ops_listen = listen.clone();
                 raw.origins.note_flag("server.ops_listen", "--ops-listen or MAITRED_OPS_LISTEN");
+            }
+            if self.anonymous {
+                raw.server.anonymous = true;
+                raw.origins.note_flag("server.anonymous", "--anonymous or MAITRED_ANONYMOUS");
             }
         })
     }

@@ -7,6 +7,7 @@
 //! a restart can change.
 //! A setting exists only when it works.
 
+mod callers;
 mod check;
 mod fixed;
 mod origin;
@@ -21,6 +22,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use callers::{
+    CallerSettings, KEY_ID_DIGITS, KEY_PREFIX, KeyHash, PriorityMax, RateSettings, RawCaller,
+};
 pub use check::{Faults, check};
 pub use fixed::fixed_differences;
 pub use origin::{Origin, Origins};
@@ -36,6 +40,8 @@ pub struct Settings {
     pub models: BTreeMap<Arc<str>, ModelSettings>,
     pub policies: BTreeMap<Arc<str>, PolicySettings>,
     pub routes: BTreeMap<Arc<str>, RouteSettings>,
+    /// Who may call; everyone, if nobody is here.
+    pub callers: BTreeMap<Arc<str>, CallerSettings>,
     /// Serves requests that name no route.
     pub default_route: Arc<str>,
 }
@@ -80,6 +86,8 @@ pub struct ServerSettings {
     /// How often files are looked at; a change is taken up when it has been the
     /// same for two looks.
     pub reload_poll_ms: Duration,
+    /// `None` speaks in clear.
+    pub tls: Option<TlsSettings>,
 }
 
 /// What makes the server take up a new configuration.
@@ -91,6 +99,15 @@ pub enum ReloadOn {
     Signal,
     /// Nothing but a restart.
     Off,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// The certificate, and those that lead to a root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What all guests share.

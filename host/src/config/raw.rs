@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::callers::RawCaller;
 use super::origin::Origins;
 
 /// The model that is served if nobody names one.
@@ -25,6 +26,7 @@ pub struct Raw {
     pub models: BTreeMap<String, RawModel>,
     pub policies: BTreeMap<String, RawPolicy>,
     pub routes: BTreeMap<String, RawRoute>,
+    pub callers: BTreeMap<String, RawCaller>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub struct Raw {
 pub struct RawServer {
     pub listen: String,
     pub ops_listen: String,
+    /// Whether everyone who reaches `listen` may call without a key. Needed only
+    /// where others reach it (it is no loopback address) and there are no callers.
+    pub anonymous: bool,
     pub connections_max: usize,
     pub streams_max: u32,
     pub header_bytes_max: usize,
@@ -46,6 +51,9 @@ pub struct RawServer {
     pub drain_wait_ms: u64,
     pub reload: String,
     pub reload_poll_ms: u64,
+    /// Encrypts the public listener; it speaks in clear if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RawTls>,
 }
 
 impl Default for RawServer {
@@ -53,6 +61,7 @@ impl Default for RawServer {
         RawServer {
             listen: "127.0.0.1:8787".into(),
             ops_listen: "127.0.0.1:8788".into(),
+            anonymous: false,
             connections_max: 1024,
             streams_max: 200,
             header_bytes_max: 16 * 1024,
@@ -67,8 +76,21 @@ impl Default for RawServer {
             drain_wait_ms: 0,
             reload: "auto".into(),
             reload_poll_ms: 1000,
+            tls: None,
         }
     }
+}
+
+/// Both files are looked at every few seconds; a change takes effect for new
+/// connections.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// File with the certificate and those that lead to a root, in PEM, its own
+    /// first.
+    pub cert: PathBuf,
+    /// File with the certificate's private key, in PEM without a password.
+    pub key: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::callers::KEY_PREFIX;
 use super::check::Faults;
 use super::origin::Origins;
 use super::raw::Raw;
@@ -19,8 +20,8 @@ const SHOWN_CHARS_MAX: usize = 60;
 const SYNTAX_FAULTS_MAX: usize = 3;
 
 impl Raw {
-    /// Reads a file; component paths and model folders in it are relative to
-    /// the file.
+    /// Reads a file; component paths, model folders and certificates in it
+    /// are relative to the file.
     pub fn read(path: &Path) -> Result<Raw, Faults> {
         let in_file = |faults: Vec<String>| Faults { file: Some(path.into()), faults };
         let text = std::fs::read_to_string(path)
@@ -37,6 +38,10 @@ impl Raw {
             if model.source.starts_with('.') {
                 model.source = folder.join(&model.source).to_string_lossy().into_owned();
             }
+        }
+        if let Some(tls) = &mut raw.server.tls {
+            tls.cert = folder.join(&tls.cert);
+            tls.key = folder.join(&tls.key);
         }
         Ok(raw)
     }
@@ -162,6 +167,10 @@ impl Reader<'_> {
         expected: &str,
     ) {
         let mut shown = value.to_string().replace('\n', " ");
+        // What may be a caller's key is not repeated: faults end up in logs.
+        if shown.contains(KEY_PREFIX) {
+            shown = "not shown".into();
+        }
         if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARS_MAX) {
             shown.truncate(end);
             shown.push('…');

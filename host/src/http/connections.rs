@@ -18,22 +18,27 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Overdue, Patience, Watched, Wire};
+use super::tls::shake;
 use super::{App, Drained, Side, respond};
 use crate::config::ServerSettings;
 
 /// Pause after the system refused us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where connections come in.
+pub struct Door {
+    pub listener: TcpListener,
+    pub side: Side,
+    /// `None` speaks in clear.
+    pub tls: Option<TlsAcceptor>,
+}
+
 /// Accepts until told to stop, and then asks every connection to finish. The
 /// tasks that are left are the caller's to join.
-pub async fn accept(
-    listener: TcpListener,
-    side: Side,
-    app: Arc<App>,
-    stop: watch::Receiver<bool>,
-) -> JoinSet<()> {
+pub async fn accept(door: Door, app: Arc<App>, stop: watch::Receiver<bool>) -> JoinSet<()> {
     let room = Arc::new(Semaphore::new(app.settings.connections_max));
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stopped(stop.clone()));
@@ -47,11 +52,14 @@ pub async fn accept(
                 }
                 continue;
             }
-            accepted = next(&listener, &room) => accepted,
+            accepted = next(&door.listener, &room) => accepted,
         };
-        let connection = converse(stream, side, app.clone(), stop.clone());
+        let (app, stop, tls) = (app.clone(), stop.clone(), door.tls.clone());
         connections.spawn(async move {
-            connection.await;
+            match tls {
+                None => converse(stream, door.side, app, stop).await,
+                Some(tls) => converse_tls(stream, tls, door.side, app, stop).await,
+            }
             drop(permit);
         });
     }
@@ -87,7 +95,8 @@ async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Owne
     }
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
+/// Resolves when told to stop.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it whoever wants us.
     let _ = stop.wait_for(|&stop| stop).await;
 }
@@ -121,6 +130,35 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _open = Open::new(&app, side);
+    talk(stream, side, &app, stop).await;
+}
+
+/// The same below TLS. A peer has as long for the handshake as for a head; in a
+/// handshake it has asked for nothing yet, so a stop ends it at once.
+pub async fn converse_tls<S>(
+    stream: S,
+    tls: TlsAcceptor,
+    side: Side,
+    app: Arc<App>,
+    stop: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let _open = Open::new(&app, side);
+    let shaken = tokio::select! {
+        biased;
+        shaken = shake(&tls, stream, &app) => shaken,
+        () = stopped(stop.clone()) => None,
+    };
+    if let Some(stream) = shaken {
+        talk(stream, side, &app, stop).await;
+    }
+}
+
+async fn talk<S>(stream: S, side: Side, app: &Arc<App>, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let patience = Patience { head: app.settings.read_ms_max, idle: app.settings.idle_ms_max };
     let watched = Watched::new(patience);
     let wire = TokioIo::new(Wire::new(stream, watched.clone()));
@@ -169,7 +207,7 @@ where
         }
     })
     .await;
-    conclude(&app, end);
+    conclude(app, end);
 }
 
 fn builder(settings: &ServerSettings) -> Builder<TokioExecutor> {

@@ -36,6 +36,15 @@ pub enum Problem {
         method: String,
         allow: &'static str,
     },
+    /// No key, several, or one that nobody holds; the caller reads the same.
+    Unauthenticated,
+    /// The caller may not use what it named.
+    Forbidden(String),
+    /// The caller's own rate is used up.
+    RateLimited {
+        pairs_per_second: u64,
+        retry_after: Duration,
+    },
     Domain(Error),
 }
 
@@ -55,6 +64,9 @@ impl Problem {
             Problem::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::NoEndpoint(_) => StatusCode::NOT_FOUND,
             Problem::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Problem::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Problem::Forbidden(_) => StatusCode::FORBIDDEN,
+            Problem::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::Domain(error) => match error {
                 Error::Invalid(_) if dialect == Some(Dialect::Tei) => {
                     StatusCode::UNPROCESSABLE_ENTITY
@@ -79,6 +91,7 @@ impl Problem {
             | Problem::Empty(text)
             | Problem::Header(text)
             | Problem::MediaType(text)
+            | Problem::Forbidden(text)
             | Problem::NoEndpoint(text) => text.clone(),
             Problem::BodyBroken => "the body ended before its end".into(),
             Problem::BodySlow { limit } => {
@@ -93,6 +106,15 @@ impl Problem {
             },
             Problem::Method { method, allow } => {
                 format!("the method {method} is not allowed here; use {allow}")
+            }
+            Problem::Unauthenticated => {
+                "there is no key in the request, or none that this server knows; send one key as `Authorization: Bearer KEY`".into()
+            }
+            Problem::RateLimited { pairs_per_second, retry_after } => {
+                let ms = retry_after.as_nanos().div_ceil(1_000_000);
+                format!(
+                    "the caller's rate of {pairs_per_second} pairs a second is used up; try again in {ms} ms"
+                )
             }
             Problem::Domain(Error::Internal(_)) => {
                 format!("internal error; the server's log tells more under request id {request_id}")
@@ -113,7 +135,8 @@ impl Problem {
     /// comes early comes in vain.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Problem::Domain(Error::Overloaded { retry_after })
+            Problem::RateLimited { retry_after, .. }
+            | Problem::Domain(Error::Overloaded { retry_after })
             | Problem::Domain(Error::Unavailable { retry_after, .. }) => {
                 let up = u64::from(retry_after.subsec_nanos() > 0);
                 Some((retry_after.as_secs() + up).max(1))
@@ -126,7 +149,7 @@ impl Problem {
     fn tei_type(&self) -> &'static str {
         match self {
             Problem::Empty(_) => "Empty",
-            Problem::Domain(Error::Overloaded { .. }) => "Overloaded",
+            Problem::Domain(Error::Overloaded { .. }) | Problem::RateLimited { .. } => "Overloaded",
             Problem::Domain(Error::Unavailable { .. }) => "Unhealthy",
             Problem::Domain(
                 Error::DeadlineExceeded | Error::PolicyFailed { .. } | Error::Internal(_),

@@ -7,13 +7,16 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::{Response, Version};
 use tracing::Instrument;
 
 use super::App;
 use super::body::check_media_type;
+use super::credentials::visitor;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
@@ -27,6 +30,8 @@ const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
 const CHAIN: HeaderName = HeaderName::from_static("x-maitred-chain");
 const BYPASSED: HeaderName = HeaderName::from_static("x-maitred-bypassed");
 const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
+/// How a client shows who it is (RFC 6750).
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"maitred\"");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers a rerank request, or one that was meant to be one. If the future is
@@ -58,7 +63,11 @@ where
         }
         Err(problem) => {
             entry.refused(&problem);
-            refusal(&problem, &entry, head.version)
+            let mut response = refusal(&problem, entry.dialect, &entry.request_id, head.version);
+            if let Some(chain) = &entry.chain {
+                response.headers_mut().insert(CHAIN, visible(chain));
+            }
+            response
         }
     }
 }
@@ -73,12 +82,16 @@ async fn rank<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let serving = app.serving();
     let begun = target.and_then(|target| {
+        let visitor = visitor(&serving, &head.headers)?;
+        entry.came(&visitor);
+        let named = target.route.map(|route| visitor.named(route)).transpose()?;
         check_media_type(&head.headers)?;
         let envelope = envelope(&head.headers, entry.request_id.clone())?;
-        Ok((target, envelope))
+        Ok((target, visitor, named, envelope))
     });
-    let (target, envelope) = match begun {
+    let (target, visitor, named, envelope) = match begun {
         Ok(begun) => begun,
         Err(problem) => {
             let until = app.room.patience();
@@ -93,16 +106,24 @@ where
         None => Dialect::recognise(&object)?,
     };
     entry.dialect = Some(dialect);
-    let call = dialect.decode(&object, &envelope, &app.bounds())?;
+    let mut call = dialect.decode(&object, &envelope, &app.bounds())?;
     entry.documents = call.ask.documents.len();
-    let serving = app.serving();
-    let route = match target.route {
-        Some(name) => serving.routes.named(name)?,
-        None => serving.routes.for_model(call.model.as_deref())?,
+    let route = match named {
+        Some(route) => route,
+        None => visitor.for_model(call.model.as_deref())?,
     };
     entry.route = Some(route.name.clone());
     entry.chain = Some(route.chain.clone());
-    let answer = ask(route, call.ask).await?;
+    call.ask.caller = visitor.name();
+    call.ask.priority = visitor.granted(call.ask.priority);
+    let charge = visitor.charge(call.ask.documents.len())?;
+    let answer = match ask(route, call.ask).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            charge.settle(&problem);
+            return Err(problem);
+        }
+    };
     let encoded = call.reply.encode(&Served {
         answer: &answer,
         request_id: &entry.request_id,
@@ -142,18 +163,23 @@ fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full
     response
 }
 
-fn refusal(problem: &Problem, entry: &Entry, version: Version) -> Response<Full<Bytes>> {
-    let body = problem.body(entry.dialect, &entry.request_id);
+pub fn refusal(
+    problem: &Problem,
+    dialect: Option<Dialect>,
+    request_id: &str,
+    version: Version,
+) -> Response<Full<Bytes>> {
+    let body = problem.body(dialect, request_id);
     let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = problem.status(entry.dialect);
+    *response.status_mut() = problem.status(dialect);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(REQUEST_ID, visible(&entry.request_id));
-    if let Some(chain) = &entry.chain {
-        headers.insert(CHAIN, visible(chain));
-    }
+    headers.insert(REQUEST_ID, visible(request_id));
     if let Some(seconds) = problem.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if *problem == Problem::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, BEARER);
     }
     if let Problem::Method { allow, .. } = problem {
         headers.insert(ALLOW, HeaderValue::from_static(allow));

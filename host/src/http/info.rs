@@ -10,11 +10,13 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::App;
-use super::exchange::JSON;
+use super::credentials::visitor;
+use super::exchange::{JSON, refusal};
 use super::headers::{REQUEST_ID, new_request_id, request_id};
 use super::router::Page;
+use super::{App, Side};
 use crate::model::ModelInfo;
+use crate::route::Routes;
 
 /// What `/metrics` is written in.
 const OPENMETRICS: HeaderValue =
@@ -23,14 +25,32 @@ const OPENMETRICS: HeaderValue =
 /// A model loads, or a server drains, for seconds rather than minutes.
 const RETRY_AFTER_S: u64 = 1;
 
-pub fn page(app: &App, page: Page, head: &Parts) -> Response<Full<Bytes>> {
+/// Probes need no key. What is served is told to holders of keys, if there are
+/// any, and each hears of its own routes; the operators' listener is on loopback
+/// unless somebody wanted otherwise, and tells all.
+pub fn page(app: &App, side: Side, page: Page, head: &Parts) -> Response<Full<Bytes>> {
+    let serving = app.serving();
+    let all = side == Side::Operations || serving.callers().open();
+    // A page has no use for a bad id but to repeat it; probes get a new one.
+    let id = request_id(&head.headers).unwrap_or_else(|_| new_request_id());
     let (status, kind, text) = match page {
         Page::Health => (StatusCode::OK, JSON, json!({"status": "ok"}).to_string()),
         Page::Ready => {
-            let (status, body) = ready(app);
+            let (status, body) = ready(app, all);
             (status, JSON, body.to_string())
         }
-        Page::Info => (StatusCode::OK, JSON, info(app).to_string()),
+        Page::Info if all => {
+            (StatusCode::OK, JSON, info(app, serving.generation, serving.routes()).to_string())
+        }
+        Page::Info => match visitor(&serving, &head.headers) {
+            Ok(visitor) => {
+                (StatusCode::OK, JSON, info(app, serving.generation, visitor.routes).to_string())
+            }
+            Err(problem) => {
+                app.metrics.keys_refused.inc();
+                return refusal(&problem, None, &id, head.version);
+            }
+        },
         Page::Metrics => (StatusCode::OK, OPENMETRICS, app.metrics.render()),
     };
     let length = text.len();
@@ -46,19 +66,17 @@ pub fn page(app: &App, page: Page, head: &Parts) -> Response<Full<Bytes>> {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
-    // A page has no use for a bad id but to repeat it; probes get a new one.
-    let id = request_id(&head.headers).unwrap_or_else(|_| new_request_id());
     let id = HeaderValue::from_str(&id).expect("ids were checked to be visible ASCII");
     headers.insert(REQUEST_ID, id);
     response
 }
 
 /// Whether requests should be sent here: every model can score, and the server
-/// does not stop.
-fn ready(app: &App) -> (StatusCode, Json) {
+/// does not stop. The models' names are for whoever may know what is served.
+fn ready(app: &App, names: bool) -> (StatusCode, Json) {
     let (draining, serving) = (app.draining(), app.serving());
     let models: BTreeMap<_, _> = serving
-        .routes
+        .routes()
         .iter()
         .map(|route| (route.model.name().to_string(), route.model.ready()))
         .collect();
@@ -67,15 +85,16 @@ fn ready(app: &App) -> (StatusCode, Json) {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = json!({"ready": ready, "draining": draining, "models": models});
+    let body = match names {
+        true => json!({"ready": ready, "draining": draining, "models": models}),
+        false => json!({"ready": ready, "draining": draining}),
+    };
     (status, body)
 }
 
 /// What is served, within which limits. The keys at the top are those that TEI's
 /// clients look for; they describe the default route.
-fn info(app: &App) -> Json {
-    let serving = app.serving();
-    let routes = &serving.routes;
+fn info(app: &App, generation: u64, routes: &Routes) -> Json {
     let models: BTreeMap<Arc<str>, ModelInfo> =
         routes.iter().map(|route| (route.model.name(), route.model.info())).collect();
     let default = routes.default_route();
@@ -95,7 +114,7 @@ fn info(app: &App) -> Json {
     let settings = &app.settings;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "generation": serving.generation,
+        "generation": generation,
         "model_id": &*default.source,
         "model_dtype": default.traits.precision,
         "model_type": {"reranker": {}},

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use tokio::time::Instant;
 
+use super::credentials::Visitor;
 use super::dialect::Dialect;
 use super::errors::Problem;
-use crate::metrics::{Metrics, RouteStatus};
+use crate::callers::Holder;
+use crate::metrics::{Caller, CallerOutcome, Metrics, RouteStatus};
 use crate::rerank::Stage;
 use crate::route::Answer;
 
@@ -24,6 +26,8 @@ pub struct Entry {
     began: Instant,
     pub request_id: Arc<str>,
     pub dialect: Option<Dialect>,
+    /// The caller's name, and the id of the key that it showed.
+    caller: Option<(Arc<str>, Arc<str>)>,
     pub route: Option<Arc<str>>,
     /// What computed the answer, or was to.
     pub chain: Option<Arc<str>>,
@@ -34,7 +38,7 @@ pub struct Entry {
 enum Outcome {
     Open,
     Answered(Work),
-    Refused(StatusCode, String),
+    Refused(StatusCode, String, &'static str),
 }
 
 /// What an answer cost.
@@ -56,11 +60,18 @@ impl Entry {
             began: Instant::now(),
             request_id,
             dialect: None,
+            caller: None,
             route: None,
             chain: None,
             documents: 0,
             outcome: Outcome::Open,
         }
+    }
+
+    /// It is known who asks.
+    pub fn came(&mut self, visitor: &Visitor<'_>) {
+        let named = |holder: &Holder| (holder.caller.name.clone(), holder.key_id.clone());
+        self.caller = visitor.holder.map(named);
     }
 
     pub fn answered(&mut self, answer: &Answer) {
@@ -82,7 +93,17 @@ impl Entry {
             Some(detail) => detail.to_owned(),
             None => problem.text(&self.request_id),
         };
-        self.outcome = Outcome::Refused(problem.status(self.dialect), text);
+        let status = problem.status(self.dialect);
+        let kind = match problem {
+            Problem::RateLimited { .. } => "limited",
+            _ if status == StatusCode::TOO_MANY_REQUESTS => "overloaded",
+            _ if status.is_server_error() => "failed",
+            _ => "refused",
+        };
+        if *problem == Problem::Unauthenticated {
+            self.metrics.keys_refused.inc();
+        }
+        self.outcome = Outcome::Refused(status, text, kind);
     }
 }
 
@@ -91,16 +112,20 @@ impl Drop for Entry {
         let status = match &self.outcome {
             Outcome::Open => CLIENT_GONE,
             Outcome::Answered(_) => StatusCode::OK.as_u16(),
-            Outcome::Refused(status, _) => status.as_u16(),
+            Outcome::Refused(status, ..) => status.as_u16(),
         };
         let route = self.route.as_deref().unwrap_or(NONE);
         let dialect = self.dialect.map_or(NONE, Dialect::name);
         let labels = RouteStatus { route: route.to_owned(), dialect: dialect.to_owned(), status };
         self.metrics.requests.get_or_create(&labels).inc();
         self.metrics.requests_in_flight.dec();
+        self.count_for_caller();
 
         let request_id = &*self.request_id;
         let documents = self.documents;
+        // Fields without a value are not written.
+        let caller = self.caller.as_ref().map(|(name, _)| &**name);
+        let key_id = self.caller.as_ref().map(|(_, id)| &**id);
         let took_ms = self.began.elapsed().as_millis() as u64;
         match &self.outcome {
             Outcome::Open => {
@@ -109,6 +134,8 @@ impl Drop for Entry {
                     route,
                     dialect,
                     status,
+                    caller,
+                    key_id,
                     documents,
                     took_ms,
                     "dropped: the client left, or the grace of shutdown ended"
@@ -119,6 +146,8 @@ impl Drop for Entry {
                 route,
                 dialect,
                 status,
+                caller,
+                key_id,
                 documents,
                 pairs = work.pairs,
                 tokens = work.tokens,
@@ -131,12 +160,36 @@ impl Drop for Entry {
                 "answered"
             ),
             // Our fault is an error in the log; a client's own is not.
-            Outcome::Refused(_, error) if status == 500 => tracing::error!(
-                request_id, route, dialect, status, documents, took_ms, error, "failed"
+            Outcome::Refused(_, error, _) if status == 500 => tracing::error!(
+                request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
+                "failed"
             ),
-            Outcome::Refused(_, error) => tracing::info!(
-                request_id, route, dialect, status, documents, took_ms, error, "refused"
+            Outcome::Refused(_, error, _) => tracing::info!(
+                request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
+                "refused"
             ),
+        }
+    }
+}
+
+impl Entry {
+    /// What the caller used. Labels are names out of the configuration, so there
+    /// are no more series than an operator wrote.
+    fn count_for_caller(&self) {
+        let Some((name, _)) = &self.caller else {
+            return;
+        };
+        let outcome = match &self.outcome {
+            Outcome::Open => "gone",
+            Outcome::Answered(_) => "answered",
+            Outcome::Refused(.., kind) => kind,
+        };
+        let labels = CallerOutcome { caller: name.to_string(), outcome };
+        self.metrics.caller_requests.get_or_create(&labels).inc();
+        if let Outcome::Answered(work) = &self.outcome {
+            let labels = Caller { caller: name.to_string() };
+            self.metrics.caller_pairs.get_or_create(&labels).inc_by(work.pairs);
+            self.metrics.caller_tokens.get_or_create(&labels).inc_by(work.tokens);
         }
     }
 }

@@ -7,7 +7,9 @@
 
 mod activity;
 mod body;
+mod certificate;
 mod connections;
+mod credentials;
 pub mod dialect;
 pub mod errors;
 mod exchange;
@@ -17,7 +19,9 @@ mod journal;
 mod router;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,8 +35,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use self::body::Room;
+pub use self::certificate::CertificateError;
+use self::connections::Door;
 use self::dialect::Bounds;
 use self::router::Endpoint;
+pub use self::tls::Tls;
+use crate::callers::{Caller, Callers};
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 use crate::route::Routes;
@@ -41,8 +49,39 @@ use crate::route::Routes;
 /// request keeps to the end the one that it began with.
 pub struct Serving {
     /// How many configurations this process has served, this one included.
-    pub generation: u64,
-    pub routes: Arc<Routes>,
+    generation: u64,
+    routes: Arc<Routes>,
+    callers: Callers,
+    /// The routes as a caller sees that may not use all.
+    views: BTreeMap<Arc<str>, Routes>,
+}
+
+impl Serving {
+    /// The callers' routes are among `routes`: the configuration was checked.
+    pub fn new(routes: Arc<Routes>, callers: Callers) -> Self {
+        let view = |caller: &Arc<Caller>| {
+            Some((caller.name.clone(), routes.only(caller.routes.as_deref()?)))
+        };
+        let views = callers.iter().filter_map(view).collect();
+        Serving { generation: 1, routes, callers, views }
+    }
+
+    /// The same as the configuration of that number.
+    pub fn numbered(self, generation: u64) -> Self {
+        Serving { generation, ..self }
+    }
+
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    pub fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    fn routes_of(&self, caller: &Caller) -> &Routes {
+        self.views.get(&caller.name).unwrap_or(&self.routes)
+    }
 }
 
 /// What every request is served with.
@@ -86,9 +125,11 @@ impl App {
 }
 
 /// The bound sockets; whoever bound them knows their addresses.
-#[derive(Debug)]
 pub struct Listeners {
     pub public: TcpListener,
+    /// What the public side is encrypted with; `None` speaks in clear, as the
+    /// operators' side always does.
+    pub tls: Option<Tls>,
     pub operations: TcpListener,
 }
 
@@ -115,9 +156,16 @@ pub async fn serve(
 ) -> Drained {
     let (stop_public, public_stop) = watch::channel(false);
     let (stop_operations, operations_stop) = watch::channel(false);
-    let public = connections::accept(listeners.public, Side::Public, app.clone(), public_stop);
-    let operations =
-        connections::accept(listeners.operations, Side::Operations, app.clone(), operations_stop);
+    let (acceptor, keeper) = listeners.tls.map(|tls| (tls.acceptor, tls.keeper)).unzip();
+    let keeping = async {
+        if let Some(keeper) = keeper {
+            keeper.keep(&app.metrics, public_stop.clone()).await;
+        }
+    };
+    let public = Door { listener: listeners.public, side: Side::Public, tls: acceptor };
+    let public = connections::accept(public, app.clone(), public_stop.clone());
+    let operations = Door { listener: listeners.operations, side: Side::Operations, tls: None };
+    let operations = connections::accept(operations, app.clone(), operations_stop);
     let orderly = async {
         let signal = async {
             shutdown.await;
@@ -131,7 +179,7 @@ pub async fn serve(
         stop_operations.send_replace(true);
         (drained, until)
     };
-    let ((drained, until), connections) = tokio::join!(orderly, operations);
+    let ((drained, until), connections, ()) = tokio::join!(orderly, operations, keeping);
     connections::drain(&app, connections, until).await;
     drained
 }
@@ -143,7 +191,7 @@ where
 {
     let (head, body) = request.into_parts();
     match router::resolve(side, &head.method, head.uri.path()) {
-        Ok(Endpoint::Page(page)) => info::page(app, page, &head),
+        Ok(Endpoint::Page(page)) => info::page(app, side, page, &head),
         Ok(Endpoint::Rerank(target)) => exchange::answer(app, Ok(target), &head, body).await,
         Err(problem) => exchange::answer(app, Err(problem), &head, body).await,
     }

@@ -13,7 +13,7 @@ use super::bindings::Policy as Instance;
 use super::chain::ModelInfo;
 use super::component::Policy;
 use super::contract::Breach;
-use super::convert::shortened;
+use super::convert::legible;
 use super::failure::Failure;
 use super::guest::{Facts, Guest, GuestError, Next};
 use super::limits::{self, Meter};
@@ -35,7 +35,7 @@ pub(super) async fn call(
 ) -> Result<Ranking, Error> {
     // The order of these is the order in which they must not be dropped: the
     // store before its place in the pool and before the bill.
-    let Some(_place) = policy.sandbox.place() else {
+    let Some(_place) = policy.sandbox.place(&policy.share) else {
         return Err(Error::Overloaded { retry_after: INSTANCES_RETRY_MS });
     };
     let bill = Bill::open(policy, &context.report);
@@ -76,11 +76,12 @@ async fn run(
 
 /// Instantiates a policy once, within its limits, without calling it.
 pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
-    let Some(_place) = policy.sandbox.place() else {
+    let deadline = Instant::now() + TRIAL_MS_MAX;
+    let free = policy.sandbox.place_when_free(&policy.share);
+    let Ok(_place) = timeout_at(deadline, free).await else {
         return Err(Failure::Host("all instances are taken".into()));
     };
     let meter = Meter::new(policy.limits().cpu_ms_max);
-    let deadline = Instant::now() + TRIAL_MS_MAX;
     let facts = Facts {
         request_id: "trial".into(),
         deadline,
@@ -97,7 +98,14 @@ pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
     let instantiate = meter.charge(policy.component.instantiate_async(&mut store));
     match timeout_at(deadline, instantiate).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(trap)) => Err(classify(trap, policy, &meter)),
+        Ok(Err(error)) => {
+            let trapped = error.is::<Trap>() || error.is::<I32Exit>();
+            Err(match classify(error, policy, &meter) {
+                // It did nothing yet: something about it does not fit.
+                Failure::Trap(reason) if !trapped => Failure::Host(reason),
+                failure => failure,
+            })
+        }
         Err(_) => Err(Failure::Deadline),
     }
 }
@@ -132,7 +140,7 @@ fn classify(error: wasmtime::Error, policy: &Policy, meter: &Meter) -> Failure {
         return Failure::Host(format!("{error:#}"));
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return Failure::Trap(shortened(trap.to_string()));
+        return Failure::Trap(legible(&trap.to_string()));
     }
     let text = error.root_cause().to_string();
     // wasmtime has no type for this one; a hostile guest in the tests notices
@@ -140,7 +148,7 @@ fn classify(error: wasmtime::Error, policy: &Policy, meter: &Meter) -> Failure {
     if text.contains("fuel allocated for hostcalls") {
         return Failure::Contract(Breach::Bytes { max: limit });
     }
-    Failure::Trap(shortened(text))
+    Failure::Trap(legible(&text))
 }
 
 fn report(policy: &Policy, request_id: &str, failure: &Failure) {

@@ -6,7 +6,7 @@
 //! message and waits. So bypass, charging and cancellation have one place, and
 //! dropping the driver drops everything that the request caused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -21,6 +21,17 @@ use super::guest::{Facts, Forward, Next};
 use crate::config::OnFailure;
 use crate::metrics::{self, Metrics};
 use crate::rerank::{Context, Error, Ranking, Request, Rerank};
+
+/// Guests of one place in the chain that one request may have at a time; its
+/// further calls wait for these. A policy that asks the next one sixteen times
+/// at once, with a third behind both, would otherwise hold more instances than
+/// there are, and everybody else would be refused. The bound is each place's
+/// own, because guests wait only for places behind them: so nobody waits in a
+/// circle.
+const GUESTS_PER_PLACE_MAX: usize = 4;
+
+/// Why a chain, and none of its policies alone, is counted as failed.
+const AMPLIFICATION: &str = "amplification";
 
 /// A policy's place in a chain.
 #[derive(Debug, Clone)]
@@ -120,9 +131,10 @@ impl Chain {
         // and how much it may send (`contract.rs`).
         let (driver, mut forwards) = mpsc::unbounded_channel();
         let (reply, mut answer) = oneshot::channel();
-        let first = Forward { stage: 0, request, reply };
+        let mut queues = Queues::new(self.stages.len());
         let mut running = FuturesUnordered::new();
-        running.push(self.stage(first, context, &driver));
+        let first = Forward { stage: 0, request, reply };
+        running.extend(queues.enter(first).map(|first| self.stage(first, context, &driver)));
         loop {
             tokio::select! {
                 biased;
@@ -132,22 +144,26 @@ impl Chain {
                     });
                 }
                 Some(forward) = forwards.recv() => {
-                    running.push(self.stage(forward, context, &driver));
+                    let next = queues.enter(forward);
+                    running.extend(next.map(|next| self.stage(next, context, &driver)));
                 }
-                Some(ended) = running.next() => ended?,
+                Some(ended) = running.next() => {
+                    let next = queues.leave(ended?);
+                    running.extend(next.map(|next| self.stage(next, context, &driver)));
+                }
             }
         }
     }
 
-    /// Runs one stage until it has answered or nobody waits for it any more. An
-    /// error ends the whole chain: where failures are bypassed, no policy in
-    /// front needs to hear of one behind it.
+    /// Runs one stage until it has answered or nobody waits for it any more, and
+    /// says which one it was. An error ends the whole chain: where failures are
+    /// bypassed, no policy in front needs to hear of one behind it.
     async fn stage(
         &self,
         forward: Forward,
         context: &Context,
         driver: &mpsc::UnboundedSender<Forward>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let Forward { stage, request, mut reply } = forward;
         let work: BoxFuture<'_, _> = match self.stages.get(stage) {
             Some(Stage { policy, params }) => {
@@ -166,17 +182,79 @@ impl Chain {
         };
         let answer = tokio::select! {
             biased;
-            () = reply.closed() => return Ok(()),
+            () = reply.closed() => return Ok(stage),
             answer = work => answer,
         };
+        // Policies report their own failures; that the chain as a whole asks for
+        // too much is found by the model, which knows no policies.
+        if let Err(Error::PolicyFailed { policy, reason }) = &answer
+            && stage == self.stages.len()
+        {
+            self.overdrawn(policy, reason, context);
+        }
         match (self.on_failure, answer) {
             (OnFailure::Bypass, Err(failed @ Error::PolicyFailed { .. })) => Err(failed),
             (_, answer) => {
                 // Whoever asked may be gone by now.
                 let _ = reply.send(answer);
-                Ok(())
+                Ok(stage)
             }
         }
+    }
+
+    /// Counts that the chain asked the model for more than its request was
+    /// admitted with.
+    fn overdrawn(&self, chain: &str, reason: &str, context: &Context) {
+        let versions: Vec<&str> = self.stages.iter().map(|s| &**s.policy.version()).collect();
+        let (policy, version) = (chain.to_owned(), versions.join("+"));
+        let labels = metrics::PolicyFailure { policy, version, reason: AMPLIFICATION.into() };
+        self.metrics.policy_failures.get_or_create(&labels).inc();
+        let (request_id, kind) = (&*context.request_id, AMPLIFICATION);
+        tracing::warn!(policy = chain, request_id, kind, "policy {reason}");
+    }
+}
+
+/// Calls that wait for a guest's place, by the place. What is in here is bounded
+/// by what the waiting guests may send.
+struct Queues {
+    places: Vec<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    running: usize,
+    waiting: VecDeque<Forward>,
+}
+
+impl Queues {
+    fn new(places: usize) -> Self {
+        Queues { places: (0..places).map(|_| Queue::default()).collect() }
+    }
+
+    /// The call, if it can run now. The model has queues and bounds of its own.
+    fn enter(&mut self, forward: Forward) -> Option<Forward> {
+        let Some(queue) = self.places.get_mut(forward.stage) else {
+            return Some(forward);
+        };
+        if queue.running < GUESTS_PER_PLACE_MAX {
+            queue.running += 1;
+            return Some(forward);
+        }
+        queue.waiting.push_back(forward);
+        None
+    }
+
+    /// The call that takes over from one that has ended. Calls that nobody waits
+    /// for any more are forgotten.
+    fn leave(&mut self, stage: usize) -> Option<Forward> {
+        let queue = self.places.get_mut(stage)?;
+        while let Some(next) = queue.waiting.pop_front() {
+            if !next.reply.is_closed() {
+                return Some(next);
+            }
+        }
+        queue.running -= 1;
+        None
     }
 }
 

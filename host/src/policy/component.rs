@@ -12,6 +12,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::PolicyPre;
@@ -41,6 +42,8 @@ pub struct Policy {
     limits: PolicyLimits,
     manifest: Manifest,
     pub(super) sandbox: Sandbox,
+    /// What it may hold of the sandbox's instances.
+    pub(super) share: Arc<Semaphore>,
     pub(super) component: PolicyPre<Guest>,
     pub(super) metrics: PolicyMetrics,
 }
@@ -115,7 +118,7 @@ impl Source {
 
 enum Loaded {
     Running(Arc<Policy>),
-    New(Policy),
+    New(Box<Policy>),
 }
 
 impl Sandbox {
@@ -151,7 +154,7 @@ impl Sandbox {
             let source = sandbox.read(settings)?;
             match running {
                 Some(running) if source.made(&running) => Ok(Loaded::Running(running)),
-                _ => sandbox.compile(name, source).map(Loaded::New),
+                _ => sandbox.compile(name, source).map(|policy| Loaded::New(Box::new(policy))),
             }
         };
         let loaded = tokio::task::spawn_blocking(load).await;
@@ -159,11 +162,14 @@ impl Sandbox {
             .map_err(|error| PolicyError::Sandbox(format!("the compiler's thread: {error}")))??;
         let policy = match loaded {
             Loaded::Running(policy) => return Ok(policy),
-            Loaded::New(policy) => policy,
+            Loaded::New(policy) => *policy,
         };
         call::trial(&policy).await.map_err(|failure| PolicyError::Trial {
             policy: policy.name.clone(),
-            reason: failure.to_string(),
+            reason: match &failure {
+                Failure::Host(error) => format!("{failure}: {error}"),
+                _ => failure.to_string(),
+            },
         })?;
         for asked in &policy.manifest.capabilities {
             if !policy.grants.contains(asked) {
@@ -215,6 +221,7 @@ impl Sandbox {
             grants: settings.grants,
             limits: settings.limits,
             sandbox: self.clone(),
+            share: self.share(),
             name,
             version,
             digest,

@@ -7,7 +7,12 @@
 //! nothing twice. The outermost stage received what the client sent; so no
 //! chain can answer with a document that the client does not have.
 
-use crate::rerank::{DocumentId, Ranking, Request, Value};
+use super::convert::legible;
+use crate::rerank::{DocumentId, Ranking, Request, Scale, Value};
+
+/// How far rounding may take a probability beyond 0 or 1: a weighted mean of
+/// probabilities in f32 is off by less.
+const PROBABILITY_ROUNDING: f32 = 1e-5;
 
 /// How a policy broke its contract. Completes "policy `x` …".
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -18,6 +23,11 @@ pub(super) enum Breach {
     Repeated(DocumentId),
     #[error("gave document {} (part {}) the score {score}", .id.index, .id.part)]
     Score { id: DocumentId, score: f32 },
+    #[error(
+        "gave document {} (part {}) the probability {score}, which is not between 0 and 1",
+        .id.index, .id.part
+    )]
+    Probability { id: DocumentId, score: f32 },
     #[error("sent field `{field}` of document {} with the number {number}", .id.index)]
     Number { id: DocumentId, field: String, number: f64 },
     #[error("answered with {results} results, over the limit of {max} documents that it saw")]
@@ -78,7 +88,7 @@ impl Contract {
                 if let Value::Number(number) = field.value
                     && !number.is_finite()
                 {
-                    let (id, field) = (document.id, field.name.clone());
+                    let (id, field) = (document.id, legible(&field.name));
                     return Err(Breach::Number { id, field, number });
                 }
             }
@@ -92,8 +102,8 @@ impl Contract {
         self.seen += ranking.results.len();
     }
 
-    /// Checks the stage's own answer.
-    pub fn answers(&self, ranking: &Ranking) -> Result<(), Breach> {
+    /// Checks the stage's own answer, and puts right what rounding did to it.
+    pub fn answers(&self, mut ranking: Ranking) -> Result<Ranking, Breach> {
         let results = ranking.results.len();
         if results > self.seen {
             let max = self.seen;
@@ -103,7 +113,18 @@ impl Contract {
             let (id, score) = (bad.id, bad.score);
             return Err(Breach::Score { id, score });
         }
-        self.check_ids(ranking.results.iter().map(|r| r.id))
+        if ranking.scale == Scale::Probability {
+            for ranked in &mut ranking.results {
+                let score = ranked.score.clamp(0.0, 1.0);
+                if (ranked.score - score).abs() > PROBABILITY_ROUNDING {
+                    let (id, score) = (ranked.id, ranked.score);
+                    return Err(Breach::Probability { id, score });
+                }
+                ranked.score = score;
+            }
+        }
+        self.check_ids(ranking.results.iter().map(|r| r.id))?;
+        Ok(ranking)
     }
 
     /// Every id is of a known document, and none comes twice. Stages mostly
@@ -179,7 +200,8 @@ mod tests {
     #[test]
     fn an_answer_names_what_was_received_and_nothing_twice() {
         let check = |results: &[(u32, u32, f32)], expected: Result<(), Breach>| {
-            assert_eq!(received_3_and_5().answers(&ranking(results)), expected);
+            let answer = received_3_and_5().answers(ranking(results));
+            assert_eq!(answer.map(|_| ()), expected);
         };
         check(&[], Ok(()));
         check(&[(5, 0, 1.0), (3, 1, -2.0)], Ok(()));
@@ -197,9 +219,31 @@ mod tests {
             check(&[(3, 1, score)], Err(Breach::Score { id, score }));
         }
         assert!(matches!(
-            received_3_and_5().answers(&ranking(&[(3, 1, f32::NAN)])),
+            received_3_and_5().answers(ranking(&[(3, 1, f32::NAN)])),
             Err(Breach::Score { score, .. }) if score.is_nan()
         ));
+    }
+
+    #[test]
+    fn a_probability_is_between_0_and_1_to_rounding() {
+        let check = |score: f32, expected: Result<f32, Breach>| {
+            let results = ranking(&[(3, 1, 0.5), (5, 0, score)]).results;
+            let answer = Ranking { results, scale: Scale::Probability };
+            let answer = received_3_and_5().answers(answer);
+            assert_eq!(answer.map(|ranking| ranking.results[1].score), expected);
+        };
+        let lie = |score| Err(Breach::Probability { id: id(5, 0), score });
+        check(0.0, Ok(0.0));
+        check(1.0, Ok(1.0));
+        check(0.25, Ok(0.25));
+        check(1.000_001, Ok(1.0));
+        check(-0.000_001, Ok(0.0));
+        check(1.001, lie(1.001));
+        check(-0.001, lie(-0.001));
+        check(f32::MAX, lie(f32::MAX));
+        check(f32::INFINITY, Err(Breach::Score { id: id(5, 0), score: f32::INFINITY }));
+        let far = received_3_and_5().answers(ranking(&[(5, 0, 40.0)]));
+        assert!(far.is_ok(), "a logit may be anything");
     }
 
     #[test]
@@ -208,10 +252,10 @@ mod tests {
         let windows: Vec<_> = (0..7).map(|part| (3, part)).collect();
         contract.sends(&request(&windows)).unwrap();
         let results: Vec<_> = (0..9).map(|part| (3, part, 0.5)).collect();
-        contract.answers(&ranking(&results)).unwrap();
+        contract.answers(ranking(&results)).unwrap();
         contract.receives(&ranking(&results));
         let more: Vec<_> = (0..18).map(|part| (3, part, 0.5)).collect();
-        contract.answers(&ranking(&more)).unwrap();
+        contract.answers(ranking(&more)).unwrap();
     }
 
     #[test]

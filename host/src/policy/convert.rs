@@ -13,7 +13,11 @@ use crate::rerank::{Document, DocumentId, Error, Field, Ranked, Ranking, Request
 /// carries no time.
 const UNAVAILABLE_RETRY_MS: Duration = Duration::from_millis(1000);
 
-/// Bytes of a guest's error text that travel on.
+/// The longest time that a policy can make a client wait: clients obey, and a
+/// policy that names fifty days would keep them away for good.
+const OVERLOADED_RETRY_MS_MAX: Duration = Duration::from_millis(60_000);
+
+/// Bytes of a guest's words that travel on.
 const TEXT_BYTES_MAX: usize = 1000;
 
 impl From<Request> for wit::Request {
@@ -136,26 +140,52 @@ impl From<&Error> for wit::Error {
 /// `internal`: that one is the policy's failure, not a refusal.
 pub(super) fn refusal(error: wit::Error) -> Result<Error, String> {
     Ok(match error {
-        wit::Error::Invalid(text) => Error::Invalid(shortened(text)),
-        wit::Error::Denied(text) => Error::Denied(shortened(text)),
+        wit::Error::Invalid(text) => Error::Invalid(legible(&text)),
+        wit::Error::Denied(text) => Error::Denied(legible(&text)),
         wit::Error::Overloaded(ms) => {
-            Error::Overloaded { retry_after: Duration::from_millis(ms.into()) }
+            let retry_after = Duration::from_millis(ms.into()).min(OVERLOADED_RETRY_MS_MAX);
+            Error::Overloaded { retry_after }
         }
         wit::Error::DeadlineExceeded => Error::DeadlineExceeded,
         wit::Error::Unavailable(text) => {
-            Error::Unavailable { reason: shortened(text), retry_after: UNAVAILABLE_RETRY_MS }
+            Error::Unavailable { reason: legible(&text), retry_after: UNAVAILABLE_RETRY_MS }
         }
-        wit::Error::Internal(text) => return Err(shortened(text)),
+        wit::Error::Internal(text) => return Err(legible(&text)),
     })
 }
 
-/// The text up to a bound, cut between characters.
-pub(super) fn shortened(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-        text.push('…');
+/// A guest's words as logs and clients may see them: up to a bound, and with
+/// every character that is not seen (line ends, terminal commands, reversed
+/// text) written out, so that they cannot pass for words of ours.
+pub(super) fn legible(text: &str) -> String {
+    let mut legible = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
+    for character in text.chars() {
+        let before = legible.len();
+        match is_seen(character) {
+            true => legible.push(character),
+            false => legible.extend(character.escape_default()),
+        }
+        if legible.len() > TEXT_BYTES_MAX {
+            legible.truncate(before);
+            legible.push('…');
+            break;
+        }
     }
-    text
+    legible
+}
+
+/// Whether a character shows as itself: it is no control character, no line
+/// end, and none of those that change the direction of what follows.
+fn is_seen(character: char) -> bool {
+    let hidden = matches!(
+        character,
+        '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    );
+    !hidden && !character.is_control()
 }
 
 #[cfg(test)]
@@ -208,8 +238,27 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let text = shortened("é".repeat(TEXT_BYTES_MAX));
-        assert!(text.len() <= TEXT_BYTES_MAX + '…'.len_utf8());
-        assert!(text.ends_with("é…"));
+        for long in ["é", "x", "\u{1b}", "日本"] {
+            let text = legible(&long.repeat(TEXT_BYTES_MAX));
+            assert!(text.len() <= TEXT_BYTES_MAX + '…'.len_utf8());
+            assert!(text.ends_with('…'), "{text}");
+        }
+        let just = "x".repeat(TEXT_BYTES_MAX);
+        assert_eq!(legible(&just), just);
+    }
+
+    #[test]
+    fn what_is_not_seen_is_written_out() {
+        let check = |text: &str, expected: &str| assert_eq!(legible(text), expected);
+        check("über 3 Zeilen, 日本語 \u{1f600}", "über 3 Zeilen, 日本語 \u{1f600}");
+        check("a\r\nb\t", "a\\r\\nb\\t");
+        check("\u{1b}[31m\0\u{7f}\u{9b}", "\\u{1b}[31m\\u{0}\\u{7f}\\u{9b}");
+        check("\u{202e}evil\u{2028}", "\\u{202e}evil\\u{2028}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_wait_for_days() {
+        let refusal = refusal(wit::Error::Overloaded(u32::MAX));
+        assert_eq!(refusal, Ok(Error::Overloaded { retry_after: OVERLOADED_RETRY_MS_MAX }));
     }
 }

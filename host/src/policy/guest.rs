@@ -108,10 +108,8 @@ impl Guest {
     pub fn answer(&self, answer: Result<wit::Ranking, wit::Error>) -> Result<Ranking, GuestError> {
         match answer {
             Ok(ranking) => {
-                let ranking = Ranking::from(ranking);
-                (self.contract.answers(&ranking))
-                    .map_err(|breach| GuestError::Failed(breach.into()))?;
-                Ok(ranking)
+                let checked = self.contract.answers(Ranking::from(ranking));
+                checked.map_err(|breach| GuestError::Failed(breach.into()))
             }
             Err(error) => Err(self.meaning(error)),
         }

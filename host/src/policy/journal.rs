@@ -11,6 +11,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// Bytes that a guest may hand over in one write; the stream takes any number
 /// of writes.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
+/// Lines of one call that reach the log. Each is an event with a time, names
+/// and ids, a hundred bytes beside its own; so bytes alone do not bound it.
+const LINES_MAX: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -30,6 +33,7 @@ struct Pages {
     /// Unfinished lines, by source.
     lines: [Vec<u8>; 2],
     bytes_left: usize,
+    lines_left: usize,
     bytes_omitted: u64,
 }
 
@@ -40,6 +44,7 @@ impl Journal {
             request_id,
             lines: Default::default(),
             bytes_left: bytes_max,
+            lines_left: LINES_MAX,
             bytes_omitted: 0,
         })))
     }
@@ -75,6 +80,11 @@ impl Pages {
         if line.is_empty() {
             return;
         }
+        let Some(lines_left) = self.lines_left.checked_sub(1) else {
+            self.bytes_omitted += line.len() as u64;
+            return;
+        };
+        self.lines_left = lines_left;
         let (policy, request_id) = (&*self.policy, &*self.request_id);
         // What a guest writes is data: it is quoted, so that it cannot pass for
         // a line of ours.
@@ -214,6 +224,10 @@ mod tests {
 
     #[test]
     fn output_over_the_bound_is_counted() {
+        let lines = logged(10_000, &[(Source::Stderr, &"x\n".repeat(1000))]);
+        assert_eq!(lines.len(), LINES_MAX + 1);
+        assert!(lines[LINES_MAX].ends_with("bytes=872"), "{}", lines[LINES_MAX]);
+
         let flood = "x".repeat(1000);
         let writes = [(Source::Stdout, "12345\n6789"), (Source::Stderr, &flood)];
         assert_eq!(

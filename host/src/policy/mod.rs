@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use chain::{Chain, Link, ModelInfo, check as check_chain};
 pub use component::Policy;
-pub use manifest::{Manifest, Param};
+pub use manifest::{Kind, Limits, Manifest, Param};
 pub use sandbox::Sandbox;
 
 /// Why a policy or a chain cannot be used. Completes "failed to …".

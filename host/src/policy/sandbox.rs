@@ -35,6 +35,10 @@ const MEMORY_BYTES_WARM: usize = 2 << 20;
 /// The same for a table; it saves two system calls of four.
 const TABLE_BYTES_WARM: usize = 64 << 10;
 
+/// Part of all instances that one policy may hold, in quarters, rounded up: one
+/// that only ever sleeps leaves room for the others.
+const QUARTERS_OF_ONE_POLICY: u32 = 3;
+
 /// Cheap to clone; policies hold one, so guests never outlive their clock.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -45,6 +49,7 @@ struct Shared {
     engine: Engine,
     linker: Linker<Guest>,
     instances: Arc<Semaphore>,
+    instances_of_one_policy: usize,
     tick: Duration,
     memory_bytes_max: usize,
     component_bytes_max: u64,
@@ -71,6 +76,7 @@ impl Sandbox {
                 linker: linker(&engine).map_err(failed)?,
                 engine,
                 instances: Arc::new(Semaphore::new(settings.instances_max as usize)),
+                instances_of_one_policy: share_of_one_policy(settings.instances_max),
                 tick: settings.tick_ms,
                 memory_bytes_max,
                 component_bytes_max: settings.component_bytes_max,
@@ -104,20 +110,43 @@ impl Sandbox {
         &self.shared.metrics
     }
 
+    /// What one policy may hold of the instances.
+    pub(super) fn share(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(self.shared.instances_of_one_policy))
+    }
+
     /// The right to one instance, or nothing, at once: there is no queue here.
     /// Whoever waits for an instance may hold another one.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn place(&self, share: &Arc<Semaphore>) -> Option<Place> {
+        let own = share.clone().try_acquire_owned().ok()?;
         let permit = self.shared.instances.clone().try_acquire_owned().ok()?;
+        Some(self.taken([own, permit]))
+    }
+
+    /// The same, once there is room: for whoever serves no request and holds no
+    /// other instance, such as the trial of a new policy on a busy server.
+    pub(super) async fn place_when_free(&self, share: &Arc<Semaphore>) -> Place {
+        let own = share.clone().acquire_owned().await;
+        let permit = self.shared.instances.clone().acquire_owned().await;
+        self.taken([own, permit].map(|permit| permit.expect("nobody closes a semaphore")))
+    }
+
+    fn taken(&self, permits: [OwnedSemaphorePermit; 2]) -> Place {
         let alive = self.shared.metrics.policy_instances.clone();
         alive.inc();
-        Some(Place { alive, _permit: permit })
+        Place { alive, _permits: permits }
     }
+}
+
+fn share_of_one_policy(instances_max: u32) -> usize {
+    let quarters = u64::from(instances_max) * u64::from(QUARTERS_OF_ONE_POLICY);
+    quarters.div_ceil(4) as usize
 }
 
 /// Dropped after its instance.
 pub(super) struct Place {
     alive: Gauge,
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Drop for Place {

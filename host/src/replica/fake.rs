@@ -16,6 +16,7 @@ pub enum Act {
     Score,
     Panic,
     Err,
+    Reject,
     NotANumber,
 }
 
@@ -94,6 +95,7 @@ impl CrossEncoder for Fake {
         match act {
             Act::Panic => panic!("as the test wished"),
             Act::Err => return Err(EngineError::Device("as the test wished".into())),
+            Act::Reject => return Err(EngineError::Batch("as the test wished".into())),
             Act::Score | Act::NotANumber => {}
         }
         for (logit, pair) in logits.iter_mut().zip(&batch.pairs) {

@@ -2,7 +2,8 @@
 //! fails. It knows batches, but no requests, queues or tickets.
 //!
 //! A replica fails when its engine panics, errs, answers with something that is
-//! not a number, or takes longer than `batch_ms_max`. Then the thread is given
+//! not a number, or takes longer than `batch_ms_max`; an engine that says that the
+//! batch is at fault has not failed, or any client could take it out. Then the thread is given
 //! up, and after a pause a new one makes a new engine. A thread cannot be
 //! killed: one that hangs keeps its engine's memory until it returns, if ever.
 //! What it still reports carries an old generation and is not heard.
@@ -80,6 +81,8 @@ enum Event {
     Made(EngineTraits),
     Ready,
     Scored(Outcome),
+    /// The batch is at fault; no replica can score it.
+    Rejected(String),
     /// The thread's last word.
     Failed(Failure),
 }
@@ -101,6 +104,9 @@ pub enum Failure {
     Panicked(String),
     #[error("{0}")]
     Engine(String),
+    /// The batch is at fault. Only while it warms up does it end a replica.
+    #[error("{0}")]
+    Rejected(String),
     #[error("logit {position} of {pairs} is {value}")]
     NotFinite { position: usize, pairs: usize, value: f32 },
     #[error("a batch took longer than batch_ms_max, {} ms", .0.as_millis())]
@@ -177,6 +183,8 @@ pub enum News {
     /// Made and warm.
     Ready,
     Scored(Outcome),
+    /// Its batch is not scored; the replica goes on.
+    Rejected(Failure),
     /// Taken out; its batch, if it had one, is not scored.
     Failed(Failure),
     Restarted,
@@ -275,6 +283,10 @@ impl Replica {
                 self.failures = 0;
                 self.phase = Phase::Idle;
                 News::Scored(outcome)
+            }
+            Event::Rejected(reason) => {
+                self.phase = Phase::Idle;
+                News::Rejected(Failure::Rejected(reason))
             }
             Event::Failed(failure) => self.fail(failure, now),
         }

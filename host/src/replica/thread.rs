@@ -44,7 +44,12 @@ fn live(plan: &Plan, batches: &Receiver<Batch>, voice: &Voice) -> Result<(), Fai
     }
     voice.say(Event::Ready);
     while let Ok(batch) = batches.recv() {
-        voice.say(Event::Scored(score(engine.as_mut(), &batch)?));
+        match score(engine.as_mut(), &batch) {
+            Ok(outcome) => voice.say(Event::Scored(outcome)),
+            // The engine looked at the batch and is as good as before.
+            Err(Failure::Rejected(reason)) => voice.say(Event::Rejected(reason)),
+            Err(failure) => return Err(failure),
+        }
     }
     Ok(())
 }
@@ -66,6 +71,7 @@ fn score(engine: &mut dyn CrossEncoder, batch: &Batch) -> Result<Outcome, Failur
 fn guarded<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Failure> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(error @ EngineError::Batch(_))) => Err(Failure::Rejected(error.to_string())),
         Ok(Err(error)) => Err(Failure::Engine(error.to_string())),
         Err(panic) => Err(Failure::Panicked(words(panic.as_ref()))),
     }

@@ -22,8 +22,8 @@ use self::reload::Hangups;
 pub use self::reload::Source;
 pub use self::stack::{Change, Stack};
 use crate::checkpoint::Hub;
-use crate::config::{Raw, Settings};
-use crate::http::{self, App, Listeners};
+use crate::config::{Raw, Settings, TlsSettings};
+use crate::http::{self, App, Listeners, Tls};
 
 /// Serves until ctrl-c or SIGTERM, then drains. `raw` is `settings` as they were
 /// written, and `source` where they can be read again.
@@ -34,12 +34,16 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
     let listeners = Listeners {
         public: listen("server.listen", server.listen).await?,
         operations: listen("server.ops_listen", server.ops_listen).await?,
+        tls: match &server.tls {
+            Some(tls) => Some(load_tls(tls).await?),
+            None => None,
+        },
     };
     let stop = stop_signal().context("failed to listen for signals")?;
     let hangups = Hangups::listen().context("failed to listen for signals")?;
     let stack = Stack::start(&settings, hub).await?;
     announce(&stack, &listeners)?;
-    let app = App::new(stack.serving(), server.clone(), stack.metrics().clone());
+    let app = App::new(stack.serving(None), server.clone(), stack.metrics().clone());
     let (end, ended) = oneshot::channel();
     let follow = reload::follow(stack, app.clone(), (source, raw), hangups, ended);
     // A task of its own: loading must not keep connections from being accepted.
@@ -59,6 +63,10 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
     }
     tracing::info!("drained and stopped");
     Ok(())
+}
+
+async fn load_tls(settings: &TlsSettings) -> anyhow::Result<Tls> {
+    Tls::load(settings).await.map_err(|error| anyhow::anyhow!("failed to {error}"))
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -109,7 +117,14 @@ fn announce(stack: &Stack, listeners: &Listeners) -> anyhow::Result<()> {
     announce_routes(stack);
     let public = listeners.public.local_addr()?;
     let operations = listeners.operations.local_addr()?;
-    tracing::info!("clients: http://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
+    let scheme = if listeners.tls.is_some() { "https" } else { "http" };
+    let callers = !stack.settings().callers.is_empty();
+    if scheme == "http" && callers && !public.ip().is_loopback() {
+        tracing::warn!(
+            "callers' keys come in clear over http://{public}; set `server.tls`, unless a proxy in front ends TLS"
+        );
+    }
+    tracing::info!("clients: {scheme}://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
     tracing::info!("operators: http://{operations} (/metrics, /health, /ready)");
     Ok(())
 }

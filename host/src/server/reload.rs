@@ -3,7 +3,7 @@
 //!
 //! SIGHUP asks for it, and, unless `server.reload` says otherwise, a change of
 //! the configuration file or of a policy's component or manifest. Routes,
-//! policies, models and weights can change. The listeners, their limits and the
+//! policies, callers, models and weights can change. The listeners, their limits and the
 //! sandbox's pool are made once; a configuration that changes one of them is
 //! refused with the list of what needs a restart, since half of a configuration
 //! is one that nobody wrote.
@@ -118,7 +118,8 @@ impl Reload {
         }
         let change = self.stack.change(&settings).await?;
         if change == Change::Replaced {
-            self.app.replace(self.stack.serving());
+            let serving = self.stack.serving(Some(self.app.serving().callers()));
+            self.app.replace(serving);
         }
         self.raw = raw;
         self.watch.keep(self.files(None));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::identity;
+use crate::callers::Callers;
 use crate::checkpoint::{self, Hub};
 use crate::config::{
     LinkSettings, ModelSettings, OnFailure, POLICY_MEMORY_BYTES_MAX, RouteSettings, Settings,
@@ -87,8 +88,10 @@ impl Stack {
     }
 
     /// What clients are offered.
-    pub fn serving(&self) -> Serving {
-        Serving { generation: self.generation, routes: self.running.routes.clone() }
+    /// (A caller keeps what it has used of its rate under `previous`.)
+    pub fn serving(&self, previous: Option<&Callers>) -> Serving {
+        let callers = Callers::new(&self.running.settings.callers, previous);
+        Serving::new(self.running.routes.clone(), callers).numbered(self.generation)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -117,8 +120,10 @@ impl Parts {
         let same_policies = self.policies.len() == other.policies.len()
             && (self.policies.keys().map(policy))
                 .all(|(a, b)| b.is_some_and(|b| Arc::ptr_eq(a, b)));
-        let same_settings =
-            a.models == b.models && a.routes == b.routes && a.default_route == b.default_route;
+        let same_settings = a.models == b.models
+            && a.routes == b.routes
+            && a.callers == b.callers
+            && a.default_route == b.default_route;
         same_policies && same_settings
     }
 }

@@ -6,7 +6,8 @@
 //! system, and costs a handful of system calls a second. A file that is being
 //! written is let alone until two looks find the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -74,9 +75,9 @@ impl Watch {
     /// Watches these files, too; those that are watched keep what was told.
     pub async fn also(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
-            if !self.told.contains_key(&path) {
-                let stamp = Stamp::of(&path).await;
-                self.told.insert(path, stamp);
+            if let Entry::Vacant(place) = self.told.entry(path) {
+                let stamp = Stamp::of(place.key()).await;
+                place.insert(stamp);
             }
         }
     }

@@ -154,7 +154,7 @@ impl World {
         let Some(idle) = self.replicas.iter().position(Option::is_none) else {
             return;
         };
-        let before = self.schedule.queued();
+        let (before, backlog) = (self.schedule.queued(), self.schedule.backlog());
         let due = self.schedule.due(&self.shape);
         assert_eq!(due.is_some(), before.pairs > 0);
         let slots = self.schedule.cut(&self.shape);
@@ -180,6 +180,10 @@ impl World {
         let tokens: usize = slots.iter().map(|slot| slot.tokens as usize).sum();
         assert_eq!(before.pairs - after.pairs, slots.len());
         assert_eq!(before.tokens - after.tokens, tokens);
+        let (retries, fresh) = if slots[0].retry { (tokens, 0) } else { (0, tokens) };
+        let left = self.schedule.backlog();
+        assert_eq!(backlog.first - left.first, retries as u64);
+        assert_eq!(in_lanes(&backlog) - in_lanes(&left), fresh as u64);
         self.replicas[idle] = Some(slots);
     }
 
@@ -249,6 +253,10 @@ impl World {
         assert_eq!(self.schedule.queued(), Queued::default());
         assert!(self.calls.values().all(|call| call.answer.is_some()));
     }
+}
+
+fn in_lanes(backlog: &Backlog) -> u64 {
+    backlog.lanes.iter().map(|lane| lane.tokens).sum()
 }
 
 #[test]

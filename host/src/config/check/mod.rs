@@ -2,6 +2,7 @@
 //! found, not only the first. Each file here owns the tables of one kind;
 //! `faults` owns what can be wrong with a value.
 
+mod caller;
 mod faults;
 mod model;
 mod policy;
@@ -40,8 +41,10 @@ pub fn check(raw: &mut Raw) -> Result<Settings, Faults> {
             (Arc::from(name.as_str()), check.route(name, route, &models, &policies))
         })
         .collect();
+    let server = check.server(&raw.server);
     let settings = Settings {
-        server: check.server(&raw.server),
+        callers: check.callers(raw, &server, &routes),
+        server,
         sandbox: check.sandbox(&raw.sandbox),
         default_route: check.default_route(raw.default_route.as_deref(), &routes),
         models,

@@ -2,7 +2,7 @@
 
 use super::faults::{Check, GIB, HOUR_MS, KIB, MIB};
 use crate::config::raw::RawServer;
-use crate::config::{ReloadOn, ServerSettings};
+use crate::config::{ReloadOn, ServerSettings, TlsSettings};
 
 impl Check {
     pub(super) fn server(&mut self, raw: &RawServer) -> ServerSettings {
@@ -52,6 +52,10 @@ impl Check {
                 &[("auto", ReloadOn::Auto), ("signal", ReloadOn::Signal), ("off", ReloadOn::Off)],
             ),
             reload_poll_ms: self.ms("server.reload_poll_ms", raw.reload_poll_ms, 10..=HOUR_MS),
+            tls: raw
+                .tls
+                .as_ref()
+                .map(|tls| TlsSettings { cert: tls.cert.clone(), key: tls.key.clone() }),
         }
     }
 }

@@ -200,6 +200,6 @@ async fn a_client_that_leaves_cancels_its_request() {
     let gone = r#"maitred_requests_total{route="plain",dialect="tei",status="499"} 1"#;
     wait_until(|| server.app.metrics.render().contains(gone)).await;
     assert_eq!(server.app.metrics.requests_in_flight.get(), 0);
-    let admission = server.app.serving().routes.default_route().model.admission().clone();
+    let admission = server.app.serving().routes().default_route().model.admission().clone();
     assert_eq!(admission.inside(), Work::default());
 }

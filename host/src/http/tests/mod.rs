@@ -1,10 +1,12 @@
 //! Clients on real sockets (or, where time matters, on streams in memory with a
 //! paused clock) against the whole of this room, with a fake stage behind it.
 
+mod callers;
 mod connections;
 mod drain;
 mod http2;
 mod requests;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,7 +31,7 @@ use crate::admission::{Admission, Work};
 use crate::config::{Filtered, Raw, check};
 use crate::engine::EngineTraits;
 use crate::model::ModelInfo;
-use crate::rerank::{Context, Error, Ranked, Ranking, Request as Asked, Rerank, Scale};
+use crate::rerank::{Context, Error, Priority, Ranked, Ranking, Request as Asked, Rerank, Scale};
 use crate::route::{Backend, EdgeLimits, Route};
 
 struct Model {
@@ -52,6 +54,10 @@ impl Backend for Model {
 
     fn retry_after(&self) -> Duration {
         Duration::from_millis(1500)
+    }
+
+    fn wait(&self, _route: &str, _priority: Priority, _weight: u32) -> Duration {
+        Duration::ZERO
     }
 
     fn length_max(&self) -> usize {
@@ -148,6 +154,14 @@ fn gate() -> (Gate, Arc<dyn Rerank>) {
 }
 
 fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<App> {
+    app_with(stage, Callers::default(), change)
+}
+
+fn app_with(
+    stage: Arc<dyn Rerank>,
+    callers: Callers,
+    change: impl FnOnce(&mut ServerSettings),
+) -> Arc<App> {
     let mut settings = check(&mut Raw::default()).unwrap().server;
     change(&mut settings);
     let metrics = Metrics::new();
@@ -169,8 +183,8 @@ fn app(stage: Arc<dyn Rerank>, change: impl FnOnce(&mut ServerSettings)) -> Arc<
         metrics: metrics.clone(),
     };
     let routes = [route("plain", &[]), route("fresh", &["fresh@0123456789ab"])];
-    let serving =
-        Serving { generation: 1, routes: Arc::new(Routes::new(routes, Arc::from("plain"))) };
+    let routes = Arc::new(Routes::new(routes, Arc::from("plain")));
+    let serving = Serving::new(routes, callers);
     App::new(serving, settings, metrics)
 }
 
@@ -184,9 +198,14 @@ struct Server {
 
 impl Server {
     async fn start(app: Arc<App>) -> Self {
+        Self::start_with(app, None).await
+    }
+
+    async fn start_with(app: Arc<App>, tls: Option<Tls>) -> Self {
         let listeners = Listeners {
             public: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             operations: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            tls,
         };
         let public = listeners.public.local_addr().unwrap();
         let operations = listeners.operations.local_addr().unwrap();

@@ -305,7 +305,7 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
         ready: AtomicBool::new(false),
     });
     let default = app.serving();
-    let default = default.routes.default_route();
+    let default = default.routes().default_route();
     let route = Route {
         name: default.name.clone(),
         model,
@@ -320,7 +320,7 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
     };
     let name = route.name.clone();
     let routes = Routes::new([route], name);
-    let serving = Serving { generation: 1, routes: Arc::new(routes) };
+    let serving = Serving::new(Arc::new(routes), Callers::default());
     let app = App::new(serving, app.settings.clone(), app.metrics.clone());
     let server = Server::start(app).await;
     let reply = server.client().await.get("/ready").await;

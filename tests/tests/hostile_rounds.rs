@@ -1,0 +1,68 @@
+//! All hostile guests at once, round after round, beside a thousand good
+//! requests a round: nobody notices, and the process does not grow. It has a
+//! process of its own, whose memory is its own.
+
+// A panic is the report.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::future::join_all;
+use maitred::config::OnFailure;
+use maitred_tests::guests::HOSTILE;
+use maitred_tests::lab::{DEADLINE, HUNG, Lab, ask, link, ranked_by_words, request};
+
+const GOOD_CLIENTS: usize = 8;
+const GOOD_REQUESTS: usize = 125;
+/// How often each guest attacks in a round.
+const ATTACKS: usize = 2;
+/// What memory may differ by after the first round, which fills pools and
+/// caches.
+const RESIDENT_SHARE_MAX: f64 = 0.03;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_good_requests_beside_all_attacks() {
+    let rounds = if maitred_tests::slow() { 5 } else { 1 };
+    let lab = Lab::new(128);
+    let mut hostile = Vec::new();
+    for guest in HOSTILE {
+        // The others are refused when they are loaded (`sandbox/hostile.rs`).
+        if let Ok(policy) = lab.try_policy(guest, &[]).await {
+            hostile.push(lab.chain(vec![link(policy)], OnFailure::Fail));
+        }
+    }
+    assert!(hostile.len() > 40, "{} guests", hostile.len());
+    let good = lab.chain(vec![lab.link("passes_on").await], OnFailure::Fail);
+    let attack = async |chain| {
+        for _ in 0..ATTACKS {
+            // What becomes of it is told elsewhere.
+            let _ = ask(chain, request(), DEADLINE).await;
+        }
+    };
+    let client = async || {
+        for _ in 0..GOOD_REQUESTS {
+            assert_eq!(ask(&good, request(), HUNG).await, Ok(ranked_by_words()));
+        }
+    };
+    let mut resident = Vec::new();
+    for _ in 0..rounds {
+        let attacks = join_all(hostile.iter().map(attack));
+        let clients = join_all((0..GOOD_CLIENTS).map(|_| client()));
+        tokio::join!(attacks, clients);
+        assert_eq!((lab.instances(), lab.model.running()), (0.0, 0));
+        resident.extend(resident_bytes());
+    }
+    println!("resident bytes after each round: {resident:?}");
+    if let [_, later @ ..] = &resident[..]
+        && let (Some(least), Some(most)) = (later.iter().min(), later.iter().max())
+    {
+        let share = (most - least) as f64 / *least as f64;
+        assert!(share <= RESIDENT_SHARE_MAX, "{resident:?} differ by {share}");
+    }
+}
+
+/// Memory that this process has, where the system says so.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
