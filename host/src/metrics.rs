@@ -85,6 +85,12 @@ pub struct Route {
     pub route: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reload {
+    /// `replaced`, `unchanged` or `refused`.
+    pub outcome: String,
+}
+
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -122,6 +128,10 @@ pub struct Metrics {
     pub policy_cpu: Family<Policy, Seconds>,
     pub policy_memory_peak: Family<Policy, Histogram>,
     pub policy_instances: Gauge,
+    pub generation: Gauge,
+    pub reloads: Family<Reload, Counter>,
+    pub reload_refused: Gauge,
+    pub reload_success_time: Gauge<f64, AtomicU64>,
 }
 
 /// 100 µs to 26 s, doubling.
@@ -331,6 +341,31 @@ impl Metrics {
                 &mut r,
                 "policy_instances",
                 "Guest instances alive.",
+                Gauge::default(),
+            ),
+            generation: add(
+                &mut r,
+                "generation",
+                "How many configurations the process has served, the present one included.",
+                Gauge::default(),
+            ),
+            reloads: add(
+                &mut r,
+                "reloads",
+                "Reloads by outcome: replaced, unchanged or refused.",
+                Family::default(),
+            ),
+            reload_refused: add(
+                &mut r,
+                "reload_refused",
+                "1 while what is configured is not served, because the last reload was refused.",
+                Gauge::default(),
+            ),
+            reload_success_time: add_in(
+                &mut r,
+                "reload_success_time",
+                "When the server last found that it serves what is configured, since 1970.",
+                Unit::Seconds,
                 Gauge::default(),
             ),
             registry: Registry::default(),

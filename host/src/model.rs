@@ -2,7 +2,7 @@
 //! model behind one [`Rerank`]. It knows no tensors, and of HTTP and policies
 //! nothing at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +42,6 @@ pub struct ModelParts {
     /// Tokens that the model's files allow a pair.
     pub length_max: usize,
     pub factory: EngineFactory,
-    /// By route; a route that is not named weighs 1.
-    pub route_weights: BTreeMap<Arc<str>, u32>,
 }
 
 /// A running model.
@@ -54,7 +52,6 @@ pub struct Model {
     tokenizers: Arc<TokenizerPool>,
     batcher: Batcher,
     traits: EngineTraits,
-    route_weights: BTreeMap<Arc<str>, u32>,
     pairs_shared: Counter,
     pairs_truncated: Counter,
 }
@@ -141,7 +138,6 @@ impl Model {
             batcher,
             traits,
             source: parts.source,
-            route_weights: parts.route_weights,
             pairs_shared: metrics.pairs_shared.get_or_create(&label).clone(),
             pairs_truncated: metrics.pairs_truncated.get_or_create(&label).clone(),
             name,
@@ -174,8 +170,7 @@ impl Model {
 
     /// When a request that comes now would be served, however small it is: what
     /// stands before it, at the recent speed.
-    pub fn wait(&self, route: &str, priority: Priority) -> Duration {
-        let weight = self.route_weights.get(route).copied().unwrap_or(1);
+    pub fn wait(&self, route: &str, priority: Priority, weight: u32) -> Duration {
         self.batcher.status().time_until_served(Newcomer { route, priority, weight, tokens: 0 })
     }
 
@@ -221,7 +216,7 @@ impl Model {
         self.pairs_shared.inc_by(shared as u64);
         let call = Call {
             pairs: distinct.pairs,
-            weight: self.route_weights.get(&context.route).copied().unwrap_or(1),
+            weight: context.weight,
             route: context.route.clone(),
             priority: context.priority,
             deadline: context.deadline,

@@ -143,6 +143,8 @@ pub struct Context {
     /// Work that would end after it is not begun.
     pub deadline: Instant,
     pub priority: Priority,
+    /// The route's share of the model, among routes of the same priority.
+    pub weight: u32,
     /// Who calls, if the server knows callers; never from a header that anyone
     /// can write.
     pub caller: Option<Arc<str>>,

@@ -94,6 +94,8 @@ pub struct Answer {
     pub results: Vec<Scored>,
     pub model: Arc<str>,
     pub route: Arc<str>,
+    /// What computed it: see [`Route::chain`].
+    pub chain: Arc<str>,
     /// The chain gave an order, not scores; the numbers are ranks (see
     /// [`Scale::Order`]).
     pub order_only: bool,
@@ -128,7 +130,7 @@ pub trait Backend: Send + Sync {
     /// When what is queued now will have been scored.
     fn retry_after(&self) -> Duration;
     /// What a request of this route and priority would wait, if it came now.
-    fn wait(&self, route: &str, priority: Priority) -> Duration;
+    fn wait(&self, route: &str, priority: Priority, weight: u32) -> Duration;
     /// Tokens of a pair.
     fn length_max(&self) -> usize;
     fn ready(&self) -> bool;
@@ -152,8 +154,8 @@ impl Backend for Model {
         self.retry_after()
     }
 
-    fn wait(&self, route: &str, priority: Priority) -> Duration {
-        self.wait(route, priority)
+    fn wait(&self, route: &str, priority: Priority, weight: u32) -> Duration {
+        self.wait(route, priority, weight)
     }
 
     fn length_max(&self) -> usize {
@@ -176,6 +178,11 @@ pub struct Route {
     pub stage: Arc<dyn Rerank>,
     /// The chain's policies with their versions, outermost first.
     pub policies: Vec<String>,
+    /// Names the versions of all that has a say in the scores: policies, their
+    /// parameters, the model. Visible ASCII.
+    pub chain: Arc<str>,
+    /// Share of the model in proportion to other routes' weights.
+    pub weight: u32,
     pub amplification_max: u64,
     pub filtered: Filtered,
     pub limits: EdgeLimits,
@@ -195,6 +202,7 @@ impl Route {
             route: self.name.clone(),
             deadline: began + timeout,
             priority: ask.priority,
+            weight: self.weight,
             caller: ask.caller,
             wanted: ask.top_n,
             truncate: ask.truncate,
@@ -225,6 +233,7 @@ impl Route {
             results,
             model: self.model.name(),
             route: self.name.clone(),
+            chain: self.chain.clone(),
             order_only,
             filtered,
             report: context.report,
@@ -272,7 +281,7 @@ impl Route {
     /// Refuses who would only wait until the deadline: it costs others the place
     /// in the queue, and the client its time.
     fn check_wait(&self, priority: Priority, timeout: Duration) -> Result<(), Error> {
-        let wait = self.model.wait(&self.name, priority);
+        let wait = self.model.wait(&self.name, priority, self.weight);
         match wait.checked_sub(timeout.mul_f64(WAIT_SHARE_MAX)) {
             Some(over) if !over.is_zero() => Err(overloaded(over)),
             _ => Ok(()),

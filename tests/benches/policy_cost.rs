@@ -68,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     let settings = SandboxSettings {
+        component_bytes_max: 64 << 20,
         instances_max: 8,
         tick_ms: Duration::from_millis(1),
         cache_dir: Some(cache),
@@ -200,6 +201,7 @@ fn context() -> Context {
         route: "bench".into(),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
         priority: Priority::Normal,
+        weight: 1,
         caller: Some("bench".into()),
         wanted: Some(10),
         truncate: None,

@@ -11,7 +11,7 @@ use crate::process::built_folder;
 include!(concat!(env!("OUT_DIR"), "/hostile_names.rs"));
 
 /// The component of a policy in `guests/`, with its manifest beside it if it has
-/// one, or of a guest in `guests/hostile`.
+/// one, or of a guest in `guests/hostile` or `guests/versions`.
 ///
 /// # Panics
 ///

@@ -42,6 +42,7 @@ impl Lab {
     pub fn new(instances_max: u32) -> Lab {
         let metrics = Metrics::new();
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max,
             tick_ms: TICK_MS,
             // Compiled once for all tests; no installed server uses it.
@@ -216,6 +217,7 @@ pub fn context(deadline: Duration) -> Context {
         route: "route".into(),
         deadline: Instant::now() + deadline,
         priority: Priority::Normal,
+        weight: 1,
         caller: Some("tester".into()),
         wanted: Some(2),
         truncate: None,

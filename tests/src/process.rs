@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Where cargo put what it built for this run.
 pub fn built_folder() -> PathBuf {
@@ -57,8 +60,9 @@ pub fn resident_bytes(pid: u32) -> Option<u64> {
 pub struct Served {
     pub child: Child,
     pub public: SocketAddr,
-    /// What it says on standard error after its first lines.
-    pub log: Lines<BufReader<ChildStderr>>,
+    pub operations: SocketAddr,
+    pub client: reqwest::Client,
+    log: watch::Receiver<Vec<String>>,
 }
 
 impl Served {
@@ -73,24 +77,83 @@ impl Served {
             .spawn()
             .expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");
-        let mut log = BufReader::new(stderr).lines();
-        let mut said = String::new();
-        while let Some(line) = log.next_line().await.expect("the log is UTF-8") {
-            said += &line;
-            if let Some((_, rest)) = line.split_once("clients: http") {
-                let (_, rest) = rest.split_once("://").expect("it is a URL");
-                let address = rest.split_whitespace().next().expect("an address follows");
-                let public = address.parse().expect("it is an address");
-                return Served { child, public, log };
+        let (said, log) = watch::channel(Vec::new());
+        // Read to the end, whether a test looks or not: a full pipe would stop
+        // the server.
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Some(line) = lines.next_line().await.expect("the log is UTF-8") {
+                said.send_modify(|said| said.push(line));
             }
-        }
-        panic!("the server ended before it listened: {said}");
+        });
+        let public = address(&log, "clients: http").await;
+        let operations = address(&log, "operators: http").await;
+        let client = reqwest::Client::new();
+        Served { child, public, operations, client, log }
+    }
+
+    /// Waits until a line of the log contains `text`.
+    pub async fn says(&self, text: &str) -> String {
+        says(&self.log, text).await
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        self.log.borrow().join("\n")
     }
 
     /// Sends SIGTERM.
     pub async fn terminate(&self) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        self.signal("-TERM").await;
+    }
+
+    /// Sends SIGHUP.
+    pub async fn hang_up(&self) {
+        self.signal("-HUP").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().await;
         assert!(sent.expect("there is a kill").success());
     }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What Prometheus would read.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.operations);
+        self.client.get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The value of one line of the metrics, by its beginning; 0 if it is not
+    /// there yet.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let found = metrics.lines().find_map(|text| text.strip_prefix(line)?.trim().parse().ok());
+        found.unwrap_or(0.0)
+    }
+}
+
+/// How long a test waits for a word of the program before it is a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn address(log: &watch::Receiver<Vec<String>>, before: &str) -> SocketAddr {
+    let line = says(log, before).await;
+    let (_, rest) = line.split_once(before).expect("it is in the line");
+    let (_, rest) = rest.split_once("://").expect("it is a URL");
+    let address = rest.split_whitespace().next().expect("an address follows");
+    address.parse().expect("it is an address")
+}
+
+async fn says(log: &watch::Receiver<Vec<String>>, text: &str) -> String {
+    let mut log = log.clone();
+    let find = |said: &Vec<String>| said.iter().find(|line| line.contains(text)).cloned();
+    let said = log.wait_for(|said| find(said).is_some());
+    // At the end of the program, or of patience, what was said decides.
+    let _ = timeout(PATIENCE, said).await;
+    let said = log.borrow();
+    find(&said).unwrap_or_else(|| panic!("no `{text}` in\n{}", said.join("\n")))
 }

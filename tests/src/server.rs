@@ -40,7 +40,7 @@ impl TestServer {
         };
         let public = listeners.public.local_addr().unwrap();
         let operations = listeners.operations.local_addr().unwrap();
-        let (serving, metrics) = (stack.serving(), stack.metrics().clone());
+        let (serving, metrics) = (stack.serving(None), stack.metrics().clone());
         let app = App::new(serving, settings.server.clone(), metrics);
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {

@@ -70,6 +70,7 @@ impl Table {
     fn new() -> Table {
         let metrics = Metrics::new();
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max: 8,
             tick_ms: Duration::from_millis(1),
             cache_dir: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
@@ -123,6 +124,7 @@ impl Table {
             route: "route".into(),
             deadline: Instant::now() + DEADLINE,
             priority: Priority::Normal,
+            weight: 1,
             caller: self.caller.map(Into::into),
             wanted: self.wanted,
             truncate: None,

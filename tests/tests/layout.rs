@@ -97,6 +97,7 @@ const BELOW: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
+    ("server/", &["cli"]),
     ("model.rs", &["callers", "cli", "http", "policy", "route", "server"]),
     (
         "route.rs",

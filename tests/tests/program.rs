@@ -2,8 +2,8 @@
 
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::guests::component;
-use maitred_tests::process::{Served, run, run_with};
-use serde_json::{Value, json};
+use maitred_tests::process::{run, run_with};
+use serde_json::Value;
 
 fn tiny() -> String {
     checkpoint("tiny-bert").display().to_string()
@@ -99,7 +99,7 @@ async fn the_settings_in_force_are_a_configuration_file() {
 async fn policies_and_models_say_what_they_are() {
     let (code, out, err) = run(&["policy", "check", component("fresh").to_str().unwrap()]).await;
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("half_life_days") && out.contains("Clock"), "{out}");
+    assert!(out.contains("half_life_days") && out.contains("asks for      clock"), "{out}");
 
     let folder = tempfile::tempdir().unwrap();
     let out_folder = folder.path().join("imported");
@@ -114,6 +114,85 @@ async fn policies_and_models_say_what_they_are() {
     let (code, out, err) = run(&["model", "info", out_folder.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("48") && out.to_lowercase().contains("bert"), "{out}");
+}
+
+/// Every fault of a configuration is told at once, with where it stands.
+#[tokio::test]
+async fn a_configuration_is_checked_without_serving_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    let path = file.to_str().unwrap();
+    let check = async |text: &str, expected: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let (code, out, err) = run(&["config", "check", path]).await;
+        assert_eq!(code == 0, err.is_empty(), "{out}{err}");
+        for line in expected {
+            assert!(out.contains(line) || err.contains(line), "no `{line}` in\n{out}{err}");
+        }
+    };
+    let (dedupe, fresh, tiny) = (component("dedupe"), component("fresh"), tiny());
+    let (dedupe, fresh) = (dedupe.display(), fresh.display());
+    check(
+        &format!(
+            "[models.tiny]\nsource = '{tiny}'\n[policies.dedupe]\ncomponent = '{dedupe}'\n[routes.r]"
+        ),
+        &["is usable (models: 1, policies: 1, routes: 1)", "`policies.dedupe`: no route has it"],
+    )
+    .await;
+    check(
+        "[server]\nlisten_to = 'x'\nread_ms_max = '1s'\n[models.a.batch]\nqueue = 1",
+        &["line 2: unknown key `listen_to`", "line 3: `server.read_ms_max` is", "line 5: unknown"],
+    )
+    .await;
+    std::fs::write(folder.path().join("text.wasm"), "no wasm").unwrap();
+    std::fs::write(folder.path().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    check(
+        &format!(
+            "[models.a]\nsource = './nowhere'
+             [policies.missing]\ncomponent = 'missing.wasm'
+             [policies.text]\ncomponent = 'text.wasm'
+             [policies.core]\ncomponent = 'core.wasm'
+             [policies.fresh]\ncomponent = '{fresh}'\ngrants = ['random']
+             [policies.dedupe]\ncomponent = '{dedupe}'\nrequired = true
+             [routes.r]\npolicies = [{{ policy = 'dedupe', params = {{ similar = 1 }} }}]
+             [routes.default]\npolicies = ['dedupe']\non_failure = 'bypass'"
+        ),
+        &[
+            "`models.a`: no model",
+            "missing.wasm: No such file",
+            "text.wasm is no component: it does not begin as WebAssembly does",
+            "core.wasm is no component: it is a core module",
+            "failed to grant `random` to policy `fresh`",
+            "unknown parameter `similar`; did you mean `similarity`?",
+            "`routes.default`: failed to bypass a chain that holds policy `dedupe`",
+        ],
+    )
+    .await;
+    let (code, _, err) = run(&["config", "check", "/no/such/file.toml"]).await;
+    assert!(code != 0 && err.contains("/no/such/file.toml is not usable"), "{err}");
+}
+
+#[tokio::test]
+async fn what_is_in_force_says_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    std::fs::write(&file, "[server]\nfields_max = 7\n").unwrap();
+    let arguments = ["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:1"];
+    let (code, out, err) = run(&[&["config", "show"], &arguments[..]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    let from = |start: &str, origin: &str| {
+        let line = out.lines().find(|line| line.starts_with(start));
+        assert!(line.is_some_and(|line| line.ends_with(origin)), "{start} {origin} not in\n{out}");
+    };
+    from("fields_max = 7", "# line 2");
+    from("listen = \"127.0.0.1:1\"", "# --listen or MAITRED_LISTEN");
+    from("documents_max = 1000", "# default");
+
+    let (code, example, _) = run(&["config", "example"]).await;
+    assert_eq!(code, 0);
+    std::fs::write(&file, example).unwrap();
+    let (code, out, err) = run(&["config", "check", file.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 #[tokio::test]
@@ -163,33 +242,4 @@ async fn a_server_that_others_reach_needs_callers_or_a_word() {
     assert!(err.contains("there are no callers; add one"), "{err}");
     let (code, _, err) = run(&[&open[..], &["--anonymous"]].concat()).await;
     assert_eq!(code, 0, "{err}");
-}
-
-/// SIGTERM with requests in flight: all are answered, none is taken after, and
-/// the program ends well.
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains() {
-    const REQUESTS: usize = 24;
-    let mut server = Served::start(&["--model", &tiny(), "--replicas", "1"]).await;
-    let url = format!("http://{}/rerank", server.public);
-    let client = reqwest::Client::new();
-    let text = "a green gate in a walled garden ".repeat(10);
-    let texts: Vec<_> = (0..100).map(|n| format!("{text} {n}")).collect();
-    let ask = json!({ "query": "garden gate", "texts": texts });
-    let asking: Vec<_> =
-        (0..REQUESTS).map(|_| tokio::spawn(client.post(&url).json(&ask).send())).collect();
-    // The first answer shows that the others are in flight or queued.
-    let mut asking = asking.into_iter();
-    let first = asking.next().unwrap().await.unwrap().unwrap();
-    assert_eq!(first.status(), 200);
-    server.terminate().await;
-    for task in asking {
-        let response = task.await.unwrap().unwrap();
-        assert_eq!(response.status(), 200);
-        let answer: Value = response.json().await.unwrap();
-        assert_eq!(answer.as_array().unwrap().len(), 100);
-    }
-    let status = server.child.wait().await.unwrap();
-    assert_eq!(status.code(), Some(0));
-    assert!(client.post(&url).json(&ask).send().await.is_err(), "nothing listens any more");
 }

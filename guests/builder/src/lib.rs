@@ -1,6 +1,6 @@
 //! Builds the guests and lays them, each with its manifest, where tasks, tests,
 //! the demo and a reader find them: `guests/built/`, the hostile ones in
-//! `guests/built/hostile/`.
+//! `guests/built/hostile/`, and with them those of `guests/versions`.
 //!
 //! There is no list of guests: a policy of use is a folder of `guests/` that
 //! holds a manifest of its own name, a hostile guest is an example of
@@ -76,7 +76,7 @@ fn lay_out(built: &Path) -> anyhow::Result<()> {
     let policies = policies();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(["build", "--profile", "guest", "--target", TARGET]);
-    for package in policies.iter().map(String::as_str).chain(["hostile"]) {
+    for package in policies.iter().map(String::as_str).chain(["hostile", "versions"]) {
         cargo.args(["--package", package]);
     }
     cargo.args(["--lib", "--examples", "--message-format", "json-render-diagnostics"]);

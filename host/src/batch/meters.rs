@@ -27,9 +27,34 @@ pub struct Meters {
 }
 
 pub struct ReplicaMeters {
-    pub up: Gauge,
+    pub up: Up,
     busy: Counter<f64, AtomicU64>,
     pub restarts: Counter,
+}
+
+/// Counts a replica in while it can score. It adds and takes away where it could
+/// set, because the old and the new replica of one name share a series while a
+/// reload exchanges them.
+pub struct Up {
+    gauge: Gauge,
+    up: bool,
+}
+
+impl Up {
+    pub fn set(&mut self, up: bool) {
+        match (self.up, up) {
+            (false, true) => self.gauge.inc(),
+            (true, false) => self.gauge.dec(),
+            _ => return,
+        };
+        self.up = up;
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.set(false);
+    }
 }
 
 impl Meters {
@@ -38,7 +63,7 @@ impl Meters {
         let replica = |replica| {
             let label = metrics::Replica { model: model.into(), replica: replica as u32 };
             ReplicaMeters {
-                up: metrics.replica_up.get_or_create(&label).clone(),
+                up: Up { gauge: metrics.replica_up.get_or_create(&label).clone(), up: false },
                 busy: metrics.replica_busy.get_or_create(&label).clone(),
                 restarts: metrics.replica_restarts.get_or_create(&label).clone(),
             }

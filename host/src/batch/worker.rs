@@ -87,7 +87,7 @@ impl Worker {
         let (report, reports) = mpsc::unbounded_channel();
         let now = Instant::now();
         let start = |index| Replica::start(plan.clone(), index, report.clone(), now);
-        let worker = Worker {
+        let mut worker = Worker {
             schedule: Schedule::new(settings.queue_cuts_max, settings.batch_wait_ms),
             calls: HashMap::new(),
             tickets: HashMap::new(),
@@ -367,13 +367,13 @@ impl Worker {
         next.saturating_duration_since(now)
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let queued = self.schedule.queued();
         self.meters.queue_pairs.set(queued.pairs as i64);
         self.meters.queue_tokens.set(queued.tokens as i64);
         let replicas: Vec<_> = self.replicas.iter().map(Replica::state).collect();
-        for (state, meters) in replicas.iter().zip(&self.meters.replicas) {
-            meters.up.set(state.is_up().into());
+        for (state, meters) in replicas.iter().zip(&mut self.meters.replicas) {
+            meters.up.set(state.is_up());
         }
         let status = Status {
             traits: self.replicas.iter().find_map(Replica::traits).cloned(),

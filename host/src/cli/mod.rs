@@ -1,6 +1,7 @@
 //! The command line. A command reads its arguments, calls the rooms that do the
 //! work, and prints; it knows how nothing works.
 
+mod config;
 mod documents;
 mod key;
 mod log;
@@ -29,6 +30,9 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Rank documents here and now, without a server.
     Rerank(rerank::RerankArguments),
+    /// Check, show and learn configurations.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Look at policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -51,6 +55,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Rerank(arguments) => rerank::run(arguments).await,
+            Command::Config(command) => config::run(command).await,
             Command::Policy(command) => policy::run(command).await,
             Command::Key(command) => key::run(command),
             Command::Model(command) => model::run(command).await,

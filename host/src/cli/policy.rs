@@ -23,20 +23,25 @@ pub enum PolicyCommand {
 pub async fn run(command: PolicyCommand) -> anyhow::Result<()> {
     let PolicyCommand::Check { component } = command;
     let mut raw = Raw::default();
-    raw.policies.insert("checked".into(), RawPolicy::at(component));
+    let name = component.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    raw.policies.insert(name.clone(), RawPolicy::at(component));
     let settings = check(&mut raw)?;
-    let policy = &settings.policies["checked"];
+    let policy = &settings.policies[&*name];
     let memory_bytes_max = policy.limits.memory_bytes_max;
     let policy = Sandbox::new(&settings.sandbox, memory_bytes_max, Metrics::new())
         .map_err(|error| anyhow!("failed to {error}"))?
-        .load("checked", policy)
+        .load(&name, policy)
         .await
         .map_err(|error| anyhow!("failed to {error}"))?;
     let manifest = policy.manifest();
     println!("name          {}", manifest.name.as_deref().unwrap_or("not in a manifest"));
     println!("version       {} (of the component's content)", policy.version());
     println!("required      {}", policy.required());
-    println!("asks for      {:?}", manifest.capabilities);
+    let asked: Vec<_> = manifest.capabilities.iter().map(|grant| grant.name()).collect();
+    println!(
+        "asks for      {}",
+        if asked.is_empty() { "nothing".into() } else { asked.join(", ") }
+    );
     print!("{}", parameters(manifest));
     println!("it loads, and exports and imports what it should");
     Ok(())

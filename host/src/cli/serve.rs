@@ -3,41 +3,31 @@
 
 use clap::Args;
 
-use super::settings::SettingsArguments;
+use super::settings::ServerArguments;
 use crate::checkpoint::Hub;
-use crate::server;
+use crate::server::{self, Source};
 
 #[derive(Debug, Args)]
 pub struct ServeArguments {
     #[command(flatten)]
-    settings: SettingsArguments,
-    /// Address for clients.
-    #[arg(long, env = "MAITRED_LISTEN", value_name = "ADDR")]
-    listen: Option<String>,
-    /// Address for operators: metrics and health.
-    #[arg(long, env = "MAITRED_OPS_LISTEN", value_name = "ADDR")]
-    ops_listen: Option<String>,
-    /// Let everyone call who reaches the server, without a key.
-    #[arg(long, env = "MAITRED_ANONYMOUS")]
-    anonymous: bool,
-    /// Print the settings in force as a configuration file, and stop.
+    server: ServerArguments,
+    /// Print the settings in force as a configuration file, and stop; `maitred
+    /// config show` also says where they come from.
     #[arg(long)]
     print_config: bool,
 }
 
 pub async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
-    let (raw, settings) = arguments.settings.settings_with(|raw| {
-        if let Some(listen) = arguments.listen {
-            raw.server.listen = listen;
-        }
-        if let Some(listen) = arguments.ops_listen {
-            raw.server.ops_listen = listen;
-        }
-        raw.server.anonymous |= arguments.anonymous;
-    })?;
+    let mut server = arguments.server;
+    // The file that was found at the start is the one that is read again: should
+    // it vanish, that is an error, and not a wish for the defaults.
+    let file = server.settings.file();
+    server.settings.config = file.clone();
+    let (raw, settings) = server.settings()?;
     if arguments.print_config {
         print!("{}", raw.to_toml());
         return Ok(());
     }
-    server::run(settings, &Hub::from_env()).await
+    let source = Source { file, read: Box::new(move || server.settings()) };
+    server::run(raw, settings, source, &Hub::from_env()).await
 }

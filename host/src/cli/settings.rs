@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::config::{DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute, Settings, check};
+use crate::config::{DEFAULT_ROUTE, Raw, RawLink, RawPolicy, Settings, check};
 
 /// The file that is read if it is there and nobody names another.
 const FILE: &str = "maitred.toml";
@@ -28,6 +28,42 @@ pub struct SettingsArguments {
     pub policies: Vec<PathBuf>,
 }
 
+/// What a server is configured by: the same, and where it listens.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArguments {
+    #[command(flatten)]
+    pub settings: SettingsArguments,
+    /// Address for clients.
+    #[arg(long, env = "MAITRED_LISTEN", value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address for operators: metrics and health.
+    #[arg(long, env = "MAITRED_OPS_LISTEN", value_name = "ADDR")]
+    ops_listen: Option<String>,
+    /// Let everyone call who reaches the server, without a key.
+    #[arg(long, env = "MAITRED_ANONYMOUS")]
+    anonymous: bool,
+}
+
+impl ServerArguments {
+    /// What is in force, as written and as checked.
+    pub fn settings(&self) -> anyhow::Result<(Raw, Settings)> {
+        self.settings.settings_with(|raw| {
+            if let Some(listen) = &self.listen {
+                raw.server.listen = listen.clone();
+                raw.origins.note_flag("server.listen", "--listen or MAITRED_LISTEN");
+            }
+            if let Some(listen) = &self.ops_listen {
+                raw.server.ops_listen = listen.clone();
+                raw.origins.note_flag("server.ops_listen", "--ops-listen or MAITRED_OPS_LISTEN");
+            }
+            if self.anonymous {
+                raw.server.anonymous = true;
+                raw.origins.note_flag("server.anonymous", "--anonymous or MAITRED_ANONYMOUS");
+            }
+        })
+    }
+}
+
 impl SettingsArguments {
     /// What is in force, as written and as checked.
     pub fn settings(&self) -> anyhow::Result<(Raw, Settings)> {
@@ -35,7 +71,7 @@ impl SettingsArguments {
     }
 
     /// The same, after a command's own flags changed something.
-    pub fn settings_with(&self, change: impl FnOnce(&mut Raw)) -> anyhow::Result<(Raw, Settings)> {
+    fn settings_with(&self, change: impl FnOnce(&mut Raw)) -> anyhow::Result<(Raw, Settings)> {
         let mut raw = self.read()?;
         change(&mut raw);
         self.apply(&mut raw)?;
@@ -43,23 +79,32 @@ impl SettingsArguments {
         Ok((raw, settings))
     }
 
+    /// The file that is read, if one is.
+    pub fn file(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(FILE)).filter(|path| path.exists());
+        self.config.clone().or_else(usual)
+    }
+
     fn read(&self) -> anyhow::Result<Raw> {
-        match &self.config {
-            Some(path) => Raw::read(path).map_err(|error| anyhow!(error)),
-            None if std::path::Path::new(FILE).exists() => {
-                Raw::read(FILE.as_ref()).map_err(|error| anyhow!(error))
-            }
+        match self.file() {
+            Some(path) => Ok(Raw::read(&path)?),
             None => Ok(Raw::default()),
         }
     }
 
     fn apply(&self, raw: &mut Raw) -> anyhow::Result<()> {
         if self.model.is_some() || self.replicas.is_some() {
-            let model = default_model(raw)?;
+            let name = default_model(raw)?;
+            let model = raw.models.entry(name.clone()).or_default();
             if let Some(source) = &self.model {
                 model.source = source.clone();
+                raw.origins.note_flag(&format!("models.{name}.source"), "--model or MAITRED_MODEL");
             }
-            model.replicas = self.replicas.or(model.replicas);
+            if self.replicas.is_some() {
+                model.replicas = self.replicas;
+                let key = format!("models.{name}.replicas");
+                raw.origins.note_flag(&key, "--replicas or MAITRED_REPLICAS");
+            }
         }
         for component in &self.policies {
             let name = component
@@ -67,36 +112,39 @@ impl SettingsArguments {
                 .and_then(|stem| stem.to_str())
                 .with_context(|| format!("--policy {} names no file", component.display()))?
                 .to_owned();
+            let route = default_route(raw)?;
+            raw.origins.note_flag(&format!("policies.{name}.component"), "--policy");
+            raw.origins.note_flag(&format!("routes.{route}.policies"), "--policy");
             raw.policies.insert(name.clone(), RawPolicy::at(component.clone()));
-            default_route(raw)?.policies.push(RawLink::Name(name));
+            raw.routes.entry(route).or_default().policies.push(RawLink::Name(name));
         }
         Ok(())
     }
 }
 
-/// The route that flags speak of.
-fn default_route(raw: &mut Raw) -> anyhow::Result<&mut RawRoute> {
-    let name = match &raw.default_route {
+/// The name of the route that flags speak of.
+fn default_route(raw: &Raw) -> anyhow::Result<String> {
+    Ok(match &raw.default_route {
         Some(name) => name.clone(),
         None if raw.routes.len() == 1 => raw.routes.keys().next().cloned().unwrap_or_default(),
         None if raw.routes.is_empty() || raw.routes.contains_key(DEFAULT_ROUTE) => {
             DEFAULT_ROUTE.to_owned()
         }
         None => bail!("--policy needs a `default_route`, since there are several routes"),
-    };
-    Ok(raw.routes.entry(name).or_default())
+    })
 }
 
-/// The model that flags speak of.
-fn default_model(raw: &mut Raw) -> anyhow::Result<&mut RawModel> {
-    if raw.models.len() > 1 {
-        let name = default_route(raw)?.model.clone();
-        return name
-            .and_then(|name| raw.models.get_mut(&name))
-            .context("--model and --replicas need a default route whose `model` is set");
+/// The name of the model that flags speak of.
+fn default_model(raw: &Raw) -> anyhow::Result<String> {
+    let mut names = raw.models.keys();
+    match (names.next(), names.next()) {
+        (None, _) => Ok("default".to_owned()),
+        (Some(only), None) => Ok(only.clone()),
+        (Some(_), Some(_)) => {
+            let route = default_route(raw)?;
+            let name = raw.routes.get(&route).and_then(|route| route.model.clone());
+            name.filter(|name| raw.models.contains_key(name))
+                .context("--model and --replicas need a default route whose `model` is set")
+        }
     }
-    if raw.models.is_empty() {
-        raw.models.insert("default".into(), RawModel::default());
-    }
-    Ok(raw.models.values_mut().next().expect("one was inserted if there was none"))
 }

@@ -44,7 +44,7 @@ fn normal() -> String {
 }
 
 /// Whoever holds one of the keys.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerSettings {
     pub keys: Vec<KeyHash>,
     /// Routes that the caller may use, the one for requests that name none

@@ -2,13 +2,19 @@
 //!
 //! `raw` is what people write (file, flags, environment), `read` takes it from a
 //! file's text, and `check` turns it into the types here, which cannot be wrong;
-//! everyone else believes them.
+//! everyone else believes them. `tables` knows which keys there are, `origin`
+//! who wrote a value, `show` prints what is in force, and `fixed` says what only
+//! a restart can change.
 //! A setting exists only when it works.
 
 mod callers;
 mod check;
+mod fixed;
+mod origin;
 mod raw;
 mod read;
+mod show;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,8 +26,11 @@ pub use callers::{
     CallerSettings, KEY_ID_DIGITS, KEY_PREFIX, KeyHash, PriorityMax, RateSettings, RawCaller,
 };
 pub use check::{Faults, check};
+pub use fixed::fixed_differences;
+pub use origin::{Origin, Origins};
 pub use raw::{DEFAULT_MODEL, DEFAULT_ROUTE, Raw, RawLink, RawModel, RawPolicy, RawRoute};
 pub use read::nearest;
+pub use show::EXAMPLE;
 
 /// A configuration that was checked; nothing in it contradicts the rest.
 #[derive(Debug, Clone)]
@@ -47,6 +56,9 @@ pub struct ServerSettings {
     /// Connections open at once on the public listener; more wait in the
     /// kernel's queue.
     pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection; what they hold is bounded by
+    /// `bodies_bytes_max`, not by this.
+    pub streams_max: u32,
     /// Bytes of a request's head.
     pub header_bytes_max: usize,
     /// Bytes of a request's body.
@@ -69,8 +81,27 @@ pub struct ServerSettings {
     pub queries_at_once: usize,
     /// Grace between the signal to stop and the end, for what was admitted.
     pub drain_ms_max: Duration,
+    /// Time between the signal to stop and the end of accepting, in which
+    /// `/ready` says 503 and clients are still served: a load balancer needs it
+    /// to look elsewhere. The grace begins after it.
+    pub drain_wait_ms: Duration,
+    pub reload: ReloadOn,
+    /// How often files are looked at; a change is taken up when it has been the
+    /// same for two looks.
+    pub reload_poll_ms: Duration,
     /// `None` speaks in clear.
     pub tls: Option<TlsSettings>,
+}
+
+/// What makes the server take up a new configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadOn {
+    /// SIGHUP, or a change of the configuration file, a component or a manifest.
+    Auto,
+    /// SIGHUP only.
+    Signal,
+    /// Nothing but a restart.
+    Off,
 }
 
 /// Files in PEM.
@@ -90,12 +121,14 @@ pub struct SandboxSettings {
     pub instances_max: u32,
     /// Length of an epoch: how often a running guest is looked at.
     pub tick_ms: Duration,
-    /// Where compiled components are kept; `None` compiles at every start.
+    /// Bytes of a component; a Python guest has 20 million.
+    pub component_bytes_max: u64,
+    /// Where compiled components are kept; `None` compiles them anew each time.
     pub cache_dir: Option<PathBuf>,
 }
 
 /// One model: where its files are, what runs it, how its queue behaves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSettings {
     /// A folder, or an id on the hub.
     pub source: String,
@@ -158,7 +191,7 @@ pub enum Truncation {
 }
 
 /// The queue in front of a model's replicas.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchSettings {
     /// Pairs admitted at once, over all requests.
     pub queue_pairs_max: u64,
@@ -176,8 +209,14 @@ pub struct BatchSettings {
     pub queue_cuts_max: u32,
 }
 
+/// The most that `limits.memory_bytes_max` can be: what a 32-bit guest can
+/// address. The sandbox's pool is made for it, whatever is configured: it
+/// reserves addresses by the 4 GiB in any case, so a policy with a larger limit
+/// can come by reload.
+pub const POLICY_MEMORY_BYTES_MAX: usize = (4 << 30) - 1;
+
 /// A wasm component and what it may do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicySettings {
     pub component: PathBuf,
     /// Whether routes may never answer without it (redactors, filters);
@@ -197,8 +236,18 @@ pub enum Grant {
     Random,
 }
 
+impl Grant {
+    /// How configurations and manifests call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Grant::Clock => "clock",
+            Grant::Random => "random",
+        }
+    }
+}
+
 /// What one call of a policy may use.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyLimits {
     /// CPU time of the guest; waiting for the next stage costs nothing.
     pub cpu_ms_max: Duration,
@@ -211,7 +260,7 @@ pub struct PolicyLimits {
 }
 
 /// A model with a chain of policies in front.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteSettings {
     pub model: Arc<str>,
     /// Outermost first.
@@ -226,7 +275,7 @@ pub struct RouteSettings {
 }
 
 /// A policy's place in a chain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSettings {
     pub policy: Arc<str>,
     pub params: BTreeMap<String, String>,

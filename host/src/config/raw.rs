@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::callers::RawCaller;
+use super::origin::Origins;
 
 /// The model that is served if nobody names one.
 pub const DEFAULT_MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-6-v2";
@@ -16,6 +17,8 @@ pub const DEFAULT_ROUTE: &str = "default";
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raw {
+    #[serde(skip)]
+    pub origins: Origins,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_route: Option<String>,
     pub server: RawServer,
@@ -35,6 +38,7 @@ pub struct RawServer {
     /// where others reach it (it is no loopback address) and there are no callers.
     pub anonymous: bool,
     pub connections_max: usize,
+    pub streams_max: u32,
     pub header_bytes_max: usize,
     pub body_bytes_max: usize,
     pub bodies_bytes_max: usize,
@@ -45,6 +49,9 @@ pub struct RawServer {
     pub fields_max: usize,
     pub queries_at_once: usize,
     pub drain_ms_max: u64,
+    pub drain_wait_ms: u64,
+    pub reload: String,
+    pub reload_poll_ms: u64,
     /// Encrypts the public listener; it speaks in clear if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<RawTls>,
@@ -57,6 +64,7 @@ impl Default for RawServer {
             ops_listen: "127.0.0.1:8788".into(),
             anonymous: false,
             connections_max: 1024,
+            streams_max: 200,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 16 * 1024 * 1024,
             bodies_bytes_max: 256 * 1024 * 1024,
@@ -67,6 +75,9 @@ impl Default for RawServer {
             fields_max: 64,
             queries_at_once: 16,
             drain_ms_max: 20_000,
+            drain_wait_ms: 0,
+            reload: "auto".into(),
+            reload_poll_ms: 1000,
             tls: None,
         }
     }
@@ -89,6 +100,7 @@ pub struct RawTls {
 pub struct RawSandbox {
     pub instances_max: u32,
     pub tick_ms: u64,
+    pub component_bytes_max: u64,
     /// Whether compiled components are kept between starts.
     pub cache: bool,
     /// Where; the user's cache folder if absent.
@@ -98,7 +110,13 @@ pub struct RawSandbox {
 
 impl Default for RawSandbox {
     fn default() -> Self {
-        RawSandbox { instances_max: 256, tick_ms: 5, cache: true, cache_dir: None }
+        RawSandbox {
+            instances_max: 256,
+            tick_ms: 5,
+            component_bytes_max: 64 * 1024 * 1024,
+            cache: true,
+            cache_dir: None,
+        }
     }
 }
 
@@ -170,6 +188,8 @@ impl Default for RawBatch {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPolicy {
+    /// Empty if nobody wrote it, which `check` refuses.
+    #[serde(default)]
     pub component: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
@@ -244,6 +264,8 @@ pub enum RawLink {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLinkWith {
+    /// Empty if nobody wrote it, which `check` refuses.
+    #[serde(default)]
     pub policy: String,
     #[serde(default)]
     pub params: BTreeMap<String, toml::Value>,

@@ -23,10 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::activity::{Overdue, Patience, Watched, Wire};
 use super::tls::shake;
 use super::{App, Drained, Side, respond};
-
-/// Requests at once on one HTTP/2 connection: more than any client of ours
-/// opens. What they hold is bounded by the room for bodies, not by this.
-const STREAMS_MAX: u32 = 200;
+use crate::config::ServerSettings;
 
 /// Pause after the system refused us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -175,7 +172,7 @@ where
             Ok::<_, Infallible>(respond(&app, side, request).await)
         }
     });
-    let builder = builder(app.settings.header_bytes_max);
+    let builder = builder(&app.settings);
     let mut connection = pin!(builder.serve_connection(wire, service));
     let mut stopped = pin!(stopped(stop));
     let mut alarm = pin!(sleep_until(Instant::now()));
@@ -213,18 +210,18 @@ where
     conclude(app, end);
 }
 
-fn builder(header_bytes_max: usize) -> Builder<TokioExecutor> {
+fn builder(settings: &ServerSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(header_bytes_max);
+        .max_buf_size(settings.header_bytes_max);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX));
+        .max_concurrent_streams(settings.streams_max)
+        .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX));
     builder
 }
 

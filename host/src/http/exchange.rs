@@ -28,6 +28,7 @@ use crate::rerank::Error;
 use crate::route::{Answer, Route};
 
 const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
+const CHAIN: HeaderName = HeaderName::from_static("x-maitred-chain");
 const BYPASSED: HeaderName = HeaderName::from_static("x-maitred-bypassed");
 const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
 /// How a client shows who it is (RFC 6750).
@@ -65,7 +66,11 @@ where
         }
         Err(problem) => {
             entry.refused(&problem);
-            refusal(&problem, entry.dialect, &entry.request_id, head.version)
+            let mut response = refusal(&problem, entry.dialect, &entry.request_id, head.version);
+            if let Some(chain) = &entry.chain {
+                response.headers_mut().insert(CHAIN, visible(chain));
+            }
+            response
         }
     }
 }
@@ -109,6 +114,7 @@ where
         None => visitor.for_model(call.model.as_deref())?,
     };
     entry.route = Some(route.name.clone());
+    entry.chain = Some(route.chain.clone());
     call.ask.caller = visitor.name();
     call.ask.priority = visitor.granted(call.ask.priority);
     let charge = visitor.charge(call.ask.documents.len())?;
@@ -146,6 +152,7 @@ fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(REQUEST_ID, visible(request_id));
     headers.insert(ROUTE, visible(&answer.route));
+    headers.insert(CHAIN, visible(&answer.chain));
     if answer.report.bypassed() {
         headers.insert(BYPASSED, HeaderValue::from_static("true"));
     }
@@ -198,7 +205,8 @@ pub fn refusal(
     response
 }
 
-/// Request ids and names of routes were checked to be visible ASCII.
+/// Request ids and the names in routes and chains were checked to be visible
+/// ASCII.
 fn visible(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("the text was checked to be visible ASCII")
 }

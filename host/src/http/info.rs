@@ -67,9 +67,15 @@ pub fn page(app: &App, side: Side, page: Page, head: &Parts) -> Response<Full<By
             let (status, ready) = ready(app, all);
             (status, JSON, json(&ready))
         }
-        Page::Info if all => (StatusCode::OK, JSON, json(&info(app, serving.routes()))),
+        Page::Info if all => {
+            let info = info(app, serving.generation, serving.routes());
+            (StatusCode::OK, JSON, json(&info))
+        }
         Page::Info => match visitor(&serving, &head.headers) {
-            Ok(visitor) => (StatusCode::OK, JSON, json(&info(app, visitor.routes))),
+            Ok(visitor) => {
+                let info = info(app, serving.generation, visitor.routes);
+                (StatusCode::OK, JSON, json(&info))
+            }
             Err(problem) => {
                 app.metrics.keys_refused.inc();
                 return refusal(&problem, None, &id, head.version);
@@ -136,6 +142,8 @@ fn ready(app: &App, names: bool) -> (StatusCode, Ready) {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Info {
     version: &'static str,
+    /// Counts the configurations taken up since the start, the first included.
+    generation: u64,
     /// The folder or hub id of the default route's model.
     model_id: Arc<str>,
     model_dtype: &'static str,
@@ -165,6 +173,8 @@ struct RouteInfo {
     model: Arc<str>,
     /// With their versions, outermost first.
     policies: Vec<String>,
+    /// Names what computes answers: model, policies and parameters.
+    chain: Arc<str>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -191,17 +201,22 @@ struct Limits {
     request_ms_max: u64,
 }
 
-fn info(app: &App, routes: &Routes) -> Info {
+fn info(app: &App, generation: u64, routes: &Routes) -> Info {
     let default = routes.default_route();
     let default_route = default.name.clone();
     let default = default.model.info();
     let route = |route: &Arc<Route>| {
-        let (model, policies) = (route.model.name(), route.policies.clone());
-        (route.name.clone(), RouteInfo { model, policies })
+        let info = RouteInfo {
+            model: route.model.name(),
+            policies: route.policies.clone(),
+            chain: route.chain.clone(),
+        };
+        (route.name.clone(), info)
     };
     let settings = &app.settings;
     Info {
         version: env!("CARGO_PKG_VERSION"),
+        generation,
         model_id: default.source,
         model_dtype: default.traits.precision,
         model_type: Kind { reranker: Reranker {} },

@@ -29,6 +29,8 @@ pub struct Entry {
     /// The caller's name, and the id of the key that it showed.
     caller: Option<(Arc<str>, Arc<str>)>,
     pub route: Option<Arc<str>>,
+    /// What computed the answer, or was to.
+    pub chain: Option<Arc<str>>,
     pub documents: usize,
     outcome: Outcome,
 }
@@ -60,6 +62,7 @@ impl Entry {
             dialect: None,
             caller: None,
             route: None,
+            chain: None,
             documents: 0,
             outcome: Outcome::Open,
         }

@@ -39,7 +39,7 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::body::Room;
 pub use self::certificate::CertificateError;
@@ -56,6 +56,8 @@ use crate::route::Routes;
 /// What the configuration offers to clients. It is replaced as a whole, and a
 /// request keeps to the end the one that it began with.
 pub struct Serving {
+    /// How many configurations this process has served, this one included.
+    generation: u64,
     routes: Arc<Routes>,
     callers: Callers,
     /// The routes as a caller sees that may not use all.
@@ -69,7 +71,12 @@ impl Serving {
             Some((caller.name.clone(), routes.only(caller.routes.as_deref()?)))
         };
         let views = callers.iter().filter_map(view).collect();
-        Serving { routes, callers, views }
+        Serving { generation: 1, routes, callers, views }
+    }
+
+    /// The same as the configuration of that number.
+    pub fn numbered(self, generation: u64) -> Self {
+        Serving { generation, ..self }
     }
 
     pub fn routes(&self) -> &Arc<Routes> {
@@ -155,8 +162,8 @@ pub struct Drained {
     pub requests_cut: usize,
 }
 
-/// Serves until `shutdown` resolves, and then what was admitted, within the
-/// settings' grace. Operators can look on until the public side is done.
+/// Serves until `shutdown` resolves and load balancers had their time to see
+/// it, and then what was admitted, within the settings' grace. Operators can look on until the public side is done.
 pub async fn serve(
     listeners: Listeners,
     app: Arc<App>,
@@ -178,6 +185,7 @@ pub async fn serve(
         let signal = async {
             shutdown.await;
             app.draining.store(true, Ordering::Relaxed);
+            sleep(app.settings.drain_wait_ms).await;
             stop_public.send_replace(true);
             Instant::now() + app.settings.drain_ms_max
         };

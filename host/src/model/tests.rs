@@ -47,7 +47,6 @@ fn parts(factory: EngineFactory) -> ModelParts {
         token_types: true,
         length_max: 128,
         factory,
-        route_weights: BTreeMap::new(),
     }
 }
 
@@ -90,6 +89,7 @@ fn context(model: &Model, work: Work) -> Context {
         route: "route".into(),
         deadline: Instant::now() + Duration::from_secs(60),
         priority: Priority::Normal,
+        weight: 1,
         caller: None,
         wanted: None,
         truncate: None,

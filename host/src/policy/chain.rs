@@ -63,6 +63,25 @@ struct Stage {
     params: Arc<BTreeMap<Arc<str>, Arc<str>>>,
 }
 
+/// Whether a chain can be made of these.
+pub fn check(links: &[Link], on_failure: OnFailure) -> Result<(), PolicyError> {
+    stages(links, on_failure).map(|_| ())
+}
+
+fn stages(links: &[Link], on_failure: OnFailure) -> Result<Vec<Stage>, PolicyError> {
+    if on_failure == OnFailure::Bypass
+        && let Some(link) = links.iter().find(|link| link.policy.required())
+    {
+        let policy = link.policy.name().clone();
+        return Err(PolicyError::Required { policy });
+    }
+    let stage = |link: &Link| {
+        let params = Arc::new(link.policy.params(&link.params)?);
+        Ok(Stage { policy: link.policy.clone(), params })
+    };
+    links.iter().map(stage).collect()
+}
+
 impl Chain {
     /// Refuses parameters that a policy does not know, and a bypass of a
     /// required policy.
@@ -73,19 +92,8 @@ impl Chain {
         on_failure: OnFailure,
         metrics: Arc<Metrics>,
     ) -> Result<Chain, PolicyError> {
-        if on_failure == OnFailure::Bypass
-            && let Some(link) = links.iter().find(|link| link.policy.required())
-        {
-            let policy = link.policy.name().clone();
-            return Err(PolicyError::Required { policy });
-        }
-        let stage = |link: Link| {
-            let params = Arc::new(link.policy.params(&link.params)?);
-            let policy = link.policy;
-            Ok(Stage { policy, params })
-        };
         Ok(Chain {
-            stages: links.into_iter().map(stage).collect::<Result<_, _>>()?,
+            stages: stages(&links, on_failure)?,
             model,
             about: Arc::new(about),
             on_failure,

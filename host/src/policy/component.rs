@@ -18,23 +18,25 @@ use wasmtime::component::{Component, InstancePre};
 use super::bindings::PolicyPre;
 use super::failure::Failure;
 use super::guest::Guest;
-use super::manifest::{Manifest, grant_name};
+use super::manifest::Manifest;
 use super::sandbox::Sandbox;
 use super::{PolicyError, call};
 use crate::config::{Grant, PolicyLimits, PolicySettings};
 use crate::metrics;
 
-/// Bytes of a component; a Python guest has 20 million.
-const COMPONENT_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of a manifest.
+/// Bytes of a manifest. Not a setting: people write manifests, the longest has
+/// a hundredth of this, and a file that is larger is no manifest.
 const MANIFEST_BYTES_MAX: u64 = 64 << 10;
 /// Digits of the sha256 that name a version.
 const VERSION_DIGITS: usize = 12;
+
+type Digest256 = [u8; 32];
 
 /// One version of one policy. Immutable; routes share it.
 pub struct Policy {
     name: Arc<str>,
     version: Arc<str>,
+    digest: Digest256,
     required: bool,
     grants: Vec<Grant>,
     limits: PolicyLimits,
@@ -75,7 +77,7 @@ impl Policy {
     }
 
     /// A route's parameters, checked, with the manifest's defaults.
-    pub(super) fn params(
+    pub fn params(
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<Arc<str>, Arc<str>>, PolicyError> {
@@ -90,6 +92,35 @@ impl std::fmt::Debug for Policy {
     }
 }
 
+/// What a policy is made of.
+struct Source {
+    bytes: Vec<u8>,
+    digest: Digest256,
+    manifest: Manifest,
+    settings: PolicySettings,
+}
+
+impl Source {
+    fn required(&self) -> bool {
+        self.settings.required.unwrap_or(self.manifest.required)
+    }
+
+    /// Whether a running policy was made of the same. The file's name does not
+    /// count.
+    fn made(&self, policy: &Policy) -> bool {
+        self.digest == policy.digest
+            && self.manifest == policy.manifest
+            && self.required() == policy.required
+            && self.settings.grants == policy.grants
+            && self.settings.limits == policy.limits
+    }
+}
+
+enum Loaded {
+    Running(Arc<Policy>),
+    New(Box<Policy>),
+}
+
 impl Sandbox {
     /// Reads, checks, compiles and tries a policy. Compiling is slow (seconds
     /// for an interpreter, unless cached), so it has a thread of its own.
@@ -98,11 +129,41 @@ impl Sandbox {
         name: &str,
         settings: &PolicySettings,
     ) -> Result<Arc<Policy>, PolicyError> {
+        self.load_unless(None, name, settings).await
+    }
+
+    /// The same, or the running policy again if its component, its manifest and
+    /// its settings are what they were.
+    pub async fn reload(
+        &self,
+        running: &Arc<Policy>,
+        settings: &PolicySettings,
+    ) -> Result<Arc<Policy>, PolicyError> {
+        self.load_unless(Some(running), &running.name, settings).await
+    }
+
+    async fn load_unless(
+        &self,
+        running: Option<&Arc<Policy>>,
+        name: &str,
+        settings: &PolicySettings,
+    ) -> Result<Arc<Policy>, PolicyError> {
         let (sandbox, name, settings) = (self.clone(), Arc::from(name), settings.clone());
-        let policy =
-            tokio::task::spawn_blocking(move || sandbox.compile(name, settings)).await.map_err(
-                |error| PolicyError::Sandbox(format!("the compiler's thread: {error}")),
-            )??;
+        let running = running.cloned();
+        let load = move || {
+            let source = sandbox.read(settings)?;
+            match running {
+                Some(running) if source.made(&running) => Ok(Loaded::Running(running)),
+                _ => sandbox.compile(name, source).map(|policy| Loaded::New(Box::new(policy))),
+            }
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        let loaded = loaded
+            .map_err(|error| PolicyError::Sandbox(format!("the compiler's thread: {error}")))??;
+        let policy = match loaded {
+            Loaded::Running(policy) => return Ok(policy),
+            Loaded::New(policy) => *policy,
+        };
         call::trial(&policy).await.map_err(|failure| PolicyError::Trial {
             policy: policy.name.clone(),
             reason: match &failure {
@@ -113,20 +174,27 @@ impl Sandbox {
         for asked in &policy.manifest.capabilities {
             if !policy.grants.contains(asked) {
                 let (policy, version) = (&*policy.name, &*policy.version);
-                let capability = grant_name(*asked);
+                let capability = asked.name();
                 tracing::info!(policy, version, capability, "asked for and not granted");
             }
         }
         Ok(Arc::new(policy))
     }
 
-    fn compile(&self, name: Arc<str>, settings: PolicySettings) -> Result<Policy, PolicyError> {
-        let bytes = read(&settings.component, COMPONENT_BYTES_MAX)?;
+    fn read(&self, settings: PolicySettings) -> Result<Source, PolicyError> {
+        let bytes = read(&settings.component, self.component_bytes_max())?;
         let manifest = manifest(&settings.component.with_extension("toml"))?;
+        let digest = Sha256::digest(&bytes).into();
+        Ok(Source { bytes, digest, manifest, settings })
+    }
+
+    fn compile(&self, name: Arc<str>, source: Source) -> Result<Policy, PolicyError> {
+        let required = source.required();
+        let Source { bytes, digest, manifest, settings } = source;
         let policy = || name.clone();
         if let Some(&grant) = (settings.grants.iter()).find(|g| !manifest.capabilities.contains(g))
         {
-            let (policy, grant) = (policy(), grant_name(grant));
+            let (policy, grant) = (policy(), grant.name());
             return Err(PolicyError::Grant { policy, grant });
         }
         if settings.limits.memory_bytes_max > self.memory_bytes_max() {
@@ -136,20 +204,27 @@ impl Sandbox {
                 limit: self.memory_bytes_max(),
             });
         }
-        let component = Component::new(self.engine(), &bytes).map_err(|error| {
-            PolicyError::Compile { policy: policy(), reason: format!("{error:#}") }
-        })?;
+        let unusable = |reason: String| {
+            let path = settings.component.clone();
+            PolicyError::Compile { policy: policy(), path, reason }
+        };
+        if let Some(other) = other_than_component(&bytes) {
+            return Err(unusable(other.into()));
+        }
+        let component = Component::new(self.engine(), &bytes)
+            .map_err(|error| unusable(one_line(&format!("{error:#}"))))?;
         let component = self.check_world(&name, &component)?;
-        let version: Arc<str> = version(&bytes).into();
+        let version: Arc<str> = version(&digest).into();
         Ok(Policy {
             metrics: PolicyMetrics::new(self.metrics(), &name, &version),
-            required: settings.required.unwrap_or(manifest.required),
+            required,
             grants: settings.grants,
             limits: settings.limits,
             sandbox: self.clone(),
             share: self.share(),
             name,
             version,
+            digest,
             manifest,
             component,
         })
@@ -198,9 +273,25 @@ fn manifest(path: &Path) -> Result<Manifest, PolicyError> {
     Manifest::parse(&text).map_err(refused)
 }
 
-fn version(bytes: &[u8]) -> String {
-    let digits = Sha256::digest(bytes);
-    let hex: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+/// What a file is instead, if its first bytes tell: the parser's own words for
+/// it are numbers.
+fn other_than_component(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Some(
+            "it is a core module; build for wasm32-wasip2, or make a component of it with `wasm-tools component new`",
+        ),
+        [b'\0', b'a', b's', b'm', ..] => None,
+        [] => Some("it is empty"),
+        _ => Some("it does not begin as WebAssembly does"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn version(digest: &Digest256) -> String {
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     hex[..VERSION_DIGITS].into()
 }
 

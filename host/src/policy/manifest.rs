@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use crate::config::Grant;
+use crate::config::{Grant, nearest};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Manifest {
@@ -81,14 +81,6 @@ const PARAM_KEYS: [&str; 8] =
     ["description", "type", "default", "choices", "min", "above", "max", "below"];
 const TYPES: [&str; 6] = ["text", "integer", "number", "boolean", "choice", "list"];
 const GRANTS: [Grant; 2] = [Grant::Clock, Grant::Random];
-
-/// How manifests and settings call a grant.
-pub(super) fn grant_name(grant: Grant) -> &'static str {
-    match grant {
-        Grant::Clock => "clock",
-        Grant::Random => "random",
-    }
-}
 
 impl Manifest {
     /// The error says which key is wrong and what would be right.
@@ -269,9 +261,9 @@ fn capabilities(value: Value) -> Result<Vec<Grant>, String> {
     let mut grants = Vec::new();
     for value in array {
         let name = string("capabilities", value)?;
-        match GRANTS.into_iter().find(|grant| grant_name(*grant) == name) {
+        match GRANTS.into_iter().find(|grant| grant.name() == name) {
             Some(grant) => grants.push(grant),
-            None => return Err(unknown("capability", &name, GRANTS.map(grant_name))),
+            None => return Err(unknown("capability", &name, GRANTS.map(Grant::name))),
         }
     }
     Ok(grants)
@@ -323,11 +315,11 @@ fn scalar(name: &str, value: Value) -> Result<Arc<str>, String> {
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let nearest = (known.into_iter())
-        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-    match nearest {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(name, known.iter().copied()) {
         Some(nearest) => format!("unknown {what} `{name}`; did you mean `{nearest}`?"),
-        None => format!("unknown {what} `{name}`; there are none"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; there are none"),
+        None => format!("unknown {what} `{name}`; there are `{}`", known.join("`, `")),
     }
 }
 
@@ -370,6 +362,10 @@ mod tests {
         check("name = 1", "`name` must be a text");
         check("capabilities = ['clok']", "unknown capability `clok`; did you mean `clock`?");
         check("capabilities = 'clock'", "`capabilities` must be a list of names");
+        check(
+            "[params.a]\nmin = 1",
+            "unknown key of `params.a` `min`; there are `description`, `default`",
+        );
         check("params = 1", "`params` must be a table");
         check(
             "[params.a]\ndefualt = 1",

@@ -32,7 +32,7 @@ mod wasi;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use chain::{Chain, Link, ModelInfo};
+pub use chain::{Chain, Link, ModelInfo, check as check_chain};
 pub use component::Policy;
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz;
@@ -46,12 +46,14 @@ pub enum PolicyError {
     Sandbox(String),
     #[error("read {path}: {reason}")]
     Read { path: PathBuf, reason: String },
-    #[error("read {path}: it has {bytes} bytes, over the limit of {max}")]
+    #[error(
+        "read {path}: it has {bytes} bytes, over the limit of {max} (a component's is `sandbox.component_bytes_max`)"
+    )]
     TooLarge { path: PathBuf, bytes: u64, max: u64 },
     #[error("read the manifest {path}: {reason}")]
     Manifest { path: PathBuf, reason: String },
-    #[error("compile policy `{policy}`: {reason}")]
-    Compile { policy: Arc<str>, reason: String },
+    #[error("compile policy `{policy}`: {path} is no component: {reason}")]
+    Compile { policy: Arc<str>, path: PathBuf, reason: String },
     /// It imports what the host does not have, or does not export `rerank`.
     #[error("use policy `{policy}`: {reason}")]
     World { policy: Arc<str>, reason: String },

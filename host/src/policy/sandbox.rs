@@ -52,13 +52,15 @@ struct Shared {
     instances_of_one_policy: usize,
     tick: Duration,
     memory_bytes_max: usize,
+    component_bytes_max: u64,
     metrics: Arc<Metrics>,
     /// Joined when the last policy is gone.
     _ticker: Ticker,
 }
 
 impl Sandbox {
-    /// `memory_bytes_max` is the largest limit of any policy; it sizes the pool.
+    /// `memory_bytes_max` is the largest limit that any policy will have; it sizes
+    /// the pool.
     pub fn new(
         settings: &SandboxSettings,
         memory_bytes_max: usize,
@@ -77,6 +79,7 @@ impl Sandbox {
                 instances_of_one_policy: share_of_one_policy(settings.instances_max),
                 tick: settings.tick_ms,
                 memory_bytes_max,
+                component_bytes_max: settings.component_bytes_max,
                 metrics,
                 _ticker: ticker,
             }),
@@ -97,6 +100,10 @@ impl Sandbox {
 
     pub(super) fn memory_bytes_max(&self) -> usize {
         self.shared.memory_bytes_max
+    }
+
+    pub(super) fn component_bytes_max(&self) -> u64 {
+        self.shared.component_bytes_max
     }
 
     pub(super) fn metrics(&self) -> &Metrics {

@@ -74,6 +74,7 @@ async fn a_second_start_finds_the_compiled_code() {
     let cache = folder.path().join("compiled");
     let load = async || {
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max: 4,
             tick_ms: Duration::from_millis(1),
             cache_dir: Some(cache.clone()),
@@ -98,6 +99,7 @@ async fn a_cache_that_others_may_write_is_refused() {
     let mode = |mode| std::fs::Permissions::from_mode(mode);
     let start = || {
         let settings = SandboxSettings {
+            component_bytes_max: 64 << 20,
             instances_max: 4,
             tick_ms: Duration::from_millis(1),
             cache_dir: Some(folder.path().into()),

@@ -29,7 +29,8 @@ impl Check {
                 for key in &caller.keys {
                     if let Some(other) = holders.insert(key.id.clone(), name.clone()) {
                         let id = &key.id;
-                        self.fault(format!(
+                        let key = format!("callers.{name}.keys");
+                        self.fault(&key, format!(
                             "`callers.{name}.keys` has a key with the id {id}, which `callers.{other}.keys` has already; a key belongs to one caller"
                         ));
                     }
@@ -44,11 +45,12 @@ impl Check {
         let (callers, anonymous) = (!raw.callers.is_empty(), raw.server.anonymous);
         if callers && anonymous {
             self.fault(
+                "server.anonymous",
                 "`server.anonymous` is true, but there are callers; with callers every request needs a key".into(),
             );
         }
         if !callers && !anonymous && !server.listen.ip().is_loopback() {
-            self.fault(format!(
+            self.fault("server.listen", format!(
                 "`server.listen` is \"{}\", which others can reach, and there are no callers; add one (`maitred key new --caller NAME`), listen on 127.0.0.1, or say `server.anonymous = true` if everyone may call",
                 server.listen
             ));
@@ -66,10 +68,9 @@ impl Check {
         self.name("callers", name);
         let allowed = raw.routes.as_ref().map(|names| {
             if names.is_empty() {
-                self.fault(format!(
-                    "`{}` is empty; it must name a route, or be left out to allow all",
-                    key("routes")
-                ));
+                let key = key("routes");
+                let fault = "is empty; it must name a route, or be left out to allow all";
+                self.fault(&key, format!("`{key}` {fault}"));
             }
             names.iter().map(|name| self.known(&key("routes"), name, "route", routes)).collect()
         });
@@ -95,7 +96,7 @@ impl Check {
                     true => "seems to be a key itself, which belongs in no file".to_owned(),
                     false => format!("is \"{}\"", text.escape_debug()),
                 };
-                self.fault(format!(
+                self.fault(key, format!(
                     "`{key}[{index}]` {is}; it must be a hash as `maitred key new` and `maitred key hash` print it, sha256:ID:DIGITS"
                 ));
             }
@@ -113,7 +114,7 @@ impl Check {
         let Some(pairs_per_second) = raw.pairs_per_second else {
             if raw.pairs_burst.is_some() {
                 let (burst, rate) = (key("pairs_burst"), key("pairs_per_second"));
-                self.fault(format!("`{burst}` is set, but `{rate}` is not"));
+                self.fault(&burst, format!("`{burst}` is set, but `{rate}` is not"));
             }
             return None;
         };
@@ -140,7 +141,7 @@ mod tests {
 
     fn settings(text: &str) -> Result<Settings, String> {
         let text = text.replace("HASH", HASH);
-        let mut raw = Raw::parse(&text)?;
+        let mut raw = Raw::parse(&text).map_err(|faults| faults.to_string())?;
         check(&mut raw).map_err(|faults| faults.to_string())
     }
 

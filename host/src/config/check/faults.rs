@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::nearest;
+use crate::config::origin::{Origin, Origins};
+use crate::config::read::nearest;
 
 pub(super) const KIB: usize = 1024;
 pub(super) const MIB: usize = 1024 * KIB;
@@ -17,12 +19,19 @@ pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(pub Vec<String>);
+pub struct Faults {
+    /// Where it was read.
+    pub file: Option<PathBuf>,
+    pub faults: Vec<String>,
+}
 
 impl Display for Faults {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the configuration is not usable:")?;
-        self.0.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
+        match &self.file {
+            Some(file) => write!(f, "{} is not usable:", file.display())?,
+            None => write!(f, "the configuration is not usable:")?,
+        }
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
     }
 }
 
@@ -32,12 +41,17 @@ impl std::error::Error for Faults {}
 /// never used.
 #[derive(Default)]
 pub(super) struct Check {
+    pub(super) origins: Origins,
     pub(super) faults: Vec<String>,
 }
 
 impl Check {
-    pub(super) fn fault(&mut self, fault: String) {
-        self.faults.push(fault);
+    /// Notes a fault of a key, with who wrote it if somebody did.
+    pub(super) fn fault(&mut self, key: &str, fault: String) {
+        self.faults.push(match self.origins.near(key) {
+            Origin::Default => fault,
+            origin => format!("{origin}: {fault}"),
+        });
     }
 
     pub(super) fn within<N: PartialOrd + Display + Copy>(
@@ -49,7 +63,7 @@ impl Check {
     ) -> N {
         if !allowed.contains(&value) {
             let (least, most) = (allowed.start(), allowed.end());
-            self.fault(format!("`{key}` is {value}; it must be {least} to {most} {unit}"));
+            self.fault(key, format!("`{key}` is {value}; it must be {least} to {most} {unit}"));
         }
         value
     }
@@ -64,15 +78,18 @@ impl Check {
             return *meaning;
         }
         let words: Vec<_> = known.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        self.fault(format!("`{key}` is \"{value}\"; it must be one of {}", words.join(", ")));
+        self.fault(key, format!("`{key}` is \"{value}\"; it must be one of {}", words.join(", ")));
         known[0].1
     }
 
     pub(super) fn address(&mut self, key: &str, value: &str) -> SocketAddr {
         value.parse().unwrap_or_else(|_| {
-            self.fault(format!(
-                "`{key}` is \"{value}\"; it must be an address and a port, like 127.0.0.1:8787"
-            ));
+            self.fault(
+                key,
+                format!(
+                    "`{key}` is \"{value}\"; it must be an address and a port, like 127.0.0.1:8787"
+                ),
+            );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
@@ -80,7 +97,7 @@ impl Check {
     pub(super) fn name(&mut self, key: &str, name: &str) {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-            self.fault(format!(
+            self.fault(&format!("{key}.{name}"), format!(
                 "`{key}` has the name \"{name}\"; a name is 1 to 64 letters, digits, `-`, `_` or `.`"
             ));
         }
@@ -100,7 +117,7 @@ impl Check {
                 None if there.is_empty() => format!("; no {what} is configured"),
                 None => String::new(),
             };
-            self.fault(format!("`{key}` names \"{name}\", but there is no such {what}{hint}"));
+            self.fault(key, format!("`{key}` names \"{name}\", but there is no such {what}{hint}"));
         }
         Arc::from(name)
     }

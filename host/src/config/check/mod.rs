@@ -22,7 +22,7 @@ use super::{ModelSettings, PolicySettings, RouteSettings, Settings};
 /// Checks a configuration and fills in what depends on the machine, so that
 /// `raw` then shows what is in force.
 pub fn check(raw: &mut Raw) -> Result<Settings, Faults> {
-    let mut check = Check::default();
+    let mut check = Check { origins: raw.origins.clone(), faults: Vec::new() };
     fill(raw);
     let models: BTreeMap<Arc<str>, ModelSettings> = raw
         .models
@@ -51,7 +51,11 @@ pub fn check(raw: &mut Raw) -> Result<Settings, Faults> {
         policies,
         routes,
     };
-    if check.faults.is_empty() { Ok(settings) } else { Err(Faults(check.faults)) }
+    if check.faults.is_empty() {
+        Ok(settings)
+    } else {
+        Err(Faults { file: raw.origins.file.clone(), faults: check.faults })
+    }
 }
 
 /// One model and one route are there even if nobody wrote them.

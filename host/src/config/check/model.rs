@@ -9,7 +9,8 @@ impl Check {
         let key = |field: &str| format!("models.{name}.{field}");
         self.name("models", name);
         if raw.source.is_empty() {
-            self.fault(format!("`{}` is empty; it must be a folder or a hub id", key("source")));
+            let source = key("source");
+            self.fault(&source, format!("`{source}` is empty; it must be a folder or a hub id"));
         }
         let device = self.one_of(
             &key("device"),

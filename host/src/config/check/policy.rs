@@ -1,8 +1,12 @@
 //! `[policies.NAME]` and `[sandbox]`: components, and what they may use.
 
-use super::faults::{Check, GIB, HOUR_MS, MIB};
+use std::path::PathBuf;
+
+use super::faults::{Check, GIB, HOUR_MS, KIB, MIB};
 use crate::config::raw::{RawLimits, RawPolicy, RawSandbox};
-use crate::config::{Grant, PolicyLimits, PolicySettings, SandboxSettings};
+use crate::config::{
+    Grant, POLICY_MEMORY_BYTES_MAX, PolicyLimits, PolicySettings, SandboxSettings,
+};
 
 impl Check {
     pub(super) fn sandbox(&mut self, raw: &RawSandbox) -> SandboxSettings {
@@ -19,6 +23,12 @@ impl Check {
                 "instances",
             ),
             tick_ms: self.ms("sandbox.tick_ms", raw.tick_ms, 1..=1000),
+            component_bytes_max: self.within(
+                "sandbox.component_bytes_max",
+                raw.component_bytes_max,
+                KIB as u64..=GIB as u64,
+                "bytes",
+            ),
             cache_dir,
         }
     }
@@ -26,6 +36,10 @@ impl Check {
     pub(super) fn policy(&mut self, name: &str, raw: &RawPolicy) -> PolicySettings {
         self.name("policies", name);
         let known = [("clock", Grant::Clock), ("random", Grant::Random)];
+        if raw.component == PathBuf::new() {
+            let key = format!("policies.{name}.component");
+            self.fault(&key, format!("`{key}` is not set; it must be the path of a component"));
+        }
         let key = format!("policies.{name}.grants");
         PolicySettings {
             component: raw.component.clone(),
@@ -42,7 +56,7 @@ impl Check {
             memory_bytes_max: self.within(
                 &key("memory_bytes_max"),
                 raw.memory_bytes_max,
-                MIB..=4 * GIB - 1,
+                MIB..=POLICY_MEMORY_BYTES_MAX,
                 "bytes",
             ),
             calls_max: self.within(&key("calls_max"), raw.calls_max, 1..=10_000, "calls"),

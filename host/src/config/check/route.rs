@@ -25,7 +25,8 @@ impl Check {
             raw.model = models.keys().next().map(|only| only.to_string());
         }
         let model = raw.model.clone().unwrap_or_else(|| {
-            self.fault(format!("`{}` is not set, and there are several models", key("model")));
+            let model = key("model");
+            self.fault(&model, format!("`{model}` is not set, and there are several models"));
             String::new()
         });
         RouteSettings {
@@ -63,6 +64,9 @@ impl Check {
     ) -> LinkSettings {
         let mut params = BTreeMap::new();
         if let RawLink::With(with) = raw {
+            if with.policy.is_empty() {
+                self.fault(key, format!("`{key}` has a link without a `policy`"));
+            }
             for (name, value) in &with.params {
                 params.insert(name.clone(), self.param(key, name, value));
             }
@@ -79,7 +83,7 @@ impl Check {
             }
             other => {
                 let found = other.type_str();
-                self.fault(format!(
+                self.fault(key, format!(
                     "`{key}`: the parameter `{name}` is of type {found}; it must be a string, a number or a boolean"
                 ));
                 String::new()
@@ -95,7 +99,8 @@ impl Check {
         match name {
             Some(name) => self.known("default_route", name, "route", routes),
             None => {
-                self.fault("`default_route` is not set, and there are several routes".into());
+                let key = "default_route";
+                self.fault(key, format!("`{key}` is not set, and there are several routes"));
                 Arc::from("")
             }
         }

@@ -2,7 +2,7 @@
 
 use super::faults::{Check, GIB, HOUR_MS, KIB, MIB};
 use crate::config::raw::RawServer;
-use crate::config::{ServerSettings, TlsSettings};
+use crate::config::{ReloadOn, ServerSettings, TlsSettings};
 
 impl Check {
     pub(super) fn server(&mut self, raw: &RawServer) -> ServerSettings {
@@ -15,6 +15,7 @@ impl Check {
                 1..=1_000_000,
                 "connections",
             ),
+            streams_max: self.within("server.streams_max", raw.streams_max, 1..=10_000, "requests"),
             header_bytes_max: self.within(
                 "server.header_bytes_max",
                 raw.header_bytes_max,
@@ -50,6 +51,13 @@ impl Check {
                 "queries",
             ),
             drain_ms_max: self.ms("server.drain_ms_max", raw.drain_ms_max, 0..=HOUR_MS),
+            drain_wait_ms: self.ms("server.drain_wait_ms", raw.drain_wait_ms, 0..=HOUR_MS),
+            reload: self.one_of(
+                "server.reload",
+                &raw.reload,
+                &[("auto", ReloadOn::Auto), ("signal", ReloadOn::Signal), ("off", ReloadOn::Off)],
+            ),
+            reload_poll_ms: self.ms("server.reload_poll_ms", raw.reload_poll_ms, 10..=HOUR_MS),
             tls: raw
                 .tls
                 .as_ref()

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 
 fn settings(text: &str) -> Result<Settings, String> {
-    let mut raw = Raw::parse(text)?;
+    let mut raw = Raw::parse(text).map_err(|faults| faults.to_string())?;
     check(&mut raw).map_err(|faults| faults.to_string())
 }
 
@@ -27,7 +27,7 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
     check("[server]\nlisten_ops = 'x'", "unknown key `listen_ops`; did you mean `listen`?");
     check(
         "[server]\nbody_bytes_max = 4096\nbodies_bytes_max = 4095",
-        "`server.bodies_bytes_max` is 4095; it must be 4096 to 1099511627776 bytes (the least is one body, `server.body_bytes_max`)",
+        "line 3: `server.bodies_bytes_max` is 4095; it must be 4096 to 1099511627776 bytes (the least is one body, `server.body_bytes_max`)",
     );
     check(
         "[server]\nbody_bytes_max = 12",
@@ -37,7 +37,33 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
         "[server]\nlisten = 'here'",
         "`server.listen` is \"here\"; it must be an address and a port",
     );
-    check("[server]\nrequest_ms_max = -1", "line 2");
+    check(
+        "[server]\nrequest_ms_max = -1",
+        "line 2: `server.request_ms_max` is -1; it must be a whole number, 0 or more",
+    );
+    check(
+        "[server]\nread_ms_max = '10s'\nidle_ms_max = [1]",
+        "line 2: `server.read_ms_max` is \"10s\"; it must be a whole number, 0 or more\n  - line 3: `server.idle_ms_max` is [1]",
+    );
+    check("[sandbox]\ncache = 1", "line 2: `sandbox.cache` is 1; it must be true or false");
+    check("server = 5", "line 1: `server` is 5; it must be a table");
+    check("[[routes]]", "it must be a table");
+    check("[routes.r]\npolicies = 'p'", "line 2: `routes.r.policies` is \"p\"; it must be a list");
+    check(
+        "[routes.r]\npolicies = [\n'p',\n5]",
+        "line 4: `routes.r.policies.1` is 5; it must be the name of a policy, or {",
+    );
+    check("[routes.r]\npolicies = [{}]", "`routes.r.policies` has a link without a `policy`");
+    check(
+        "[routes.r]\npolicies = [{ polices = 'p' }]",
+        "line 2: unknown key `polices`; did you mean `policy`?",
+    );
+    check("[server]\nreplicas = 2", "unknown key `replicas`; it belongs to `[models.NAME]`");
+    check("[models.a]\ndefault_route = 'x'", "it belongs before the first table");
+    check("[models.a.batch]\n[policies.b.limit]", "unknown key `limit`; did you mean `limits`?");
+    check("[server]\nweight = 2", "unknown key `weight`; it belongs to `[routes.NAME]`");
+    check("[server", "line 1: ");
+    check("a = 1\na = 2", "line 2: ");
     check(
         "[models.a]\nengine = 'candel'",
         "`models.a.engine` is \"candel\"; it must be one of \"candle\"",
@@ -59,7 +85,7 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
     );
     check("[routes.a]\n[routes.b]", "`default_route` is not set, and there are several routes");
     check("default_route = 'x'", "`default_route` names \"x\"");
-    check("[policies.p]", "missing field `component`");
+    check("[policies.p]", "line 1: `policies.p.component` is not set");
     check(
         "[policies.p]\ncomponent = 'p.wasm'\ngrants = ['files']",
         "`policies.p.grants` is \"files\"; it must be one of \"clock\", \"random\"",
@@ -73,8 +99,13 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
 
 #[test]
 fn every_fault_is_found() {
-    let fault = settings("[server]\nconnections_max = 0\ndocuments_max = 0").unwrap_err();
-    assert_eq!(fault.matches("\n  - ").count(), 2, "{fault}");
+    let check = |text: &str, expected: usize| {
+        let fault = settings(text).unwrap_err();
+        assert_eq!(fault.matches("\n  - ").count(), expected, "{fault}");
+    };
+    check("[server]\nconnections_max = 0\ndocuments_max = 0", 2);
+    check("a = 1\n[server]\nb = 2\n[models.m.batch]\nc = 3\n[routes.r]\npolicies = [{ d = 4 }]", 4);
+    check("[policies.p]\nx = 1\n[policies.p.limits]\ny = 1\ncpu_ms_max = true", 3);
 }
 
 #[test]

@@ -155,6 +155,7 @@ fn answer(results: &[(u32, f32)]) -> Answer {
         results: results.iter().map(scored).collect(),
         model: Arc::from("m"),
         route: Arc::from("r"),
+        chain: Arc::from("m@0123456789ab"),
         order_only: false,
         filtered: 0,
         report,

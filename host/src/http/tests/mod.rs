@@ -56,7 +56,7 @@ impl Backend for Model {
         Duration::from_millis(1500)
     }
 
-    fn wait(&self, _route: &str, _priority: Priority) -> Duration {
+    fn wait(&self, _route: &str, _priority: Priority, _weight: u32) -> Duration {
         Duration::ZERO
     }
 
@@ -185,6 +185,8 @@ fn app_of(
         model: model.clone(),
         stage: stage.clone(),
         policies: policies.iter().map(|&p| p.to_owned()).collect(),
+        chain: [policies, &["mini@0123456789ab"]].concat().join(",").into(),
+        weight: 1,
         amplification_max: 1,
         filtered,
         limits: EdgeLimits {

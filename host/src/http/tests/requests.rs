@@ -513,6 +513,8 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
         model,
         stage: reader(),
         policies: Vec::new(),
+        chain: default.chain.clone(),
+        weight: 1,
         amplification_max: 1,
         filtered: Filtered::Omit,
         limits: default.limits,

@@ -1,0 +1,3 @@
+//! Adds 100.
+
+versions::adds!(100.0);

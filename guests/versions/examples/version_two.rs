@@ -1,0 +1,3 @@
+//! Adds 1000.
+
+versions::adds!(1000.0);

@@ -1,0 +1,136 @@
+//! The composition root: builds the parts from settings, listens, runs until it
+//! is told to stop, drains. It decides nothing that a part could.
+//!
+//! [`Stack`] is what is built and rebuilt, `reload` when that happens, `watch`
+//! which files have changed, `identity` how what was built is named; `examine`
+//! tries what a start would need.
+
+mod examine;
+mod identity;
+mod reload;
+mod stack;
+mod watch;
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+pub use self::examine::{Findings, examine};
+use self::reload::Hangups;
+pub use self::reload::Source;
+pub use self::stack::{Change, Stack};
+use crate::checkpoint::Hub;
+use crate::config::{Raw, Settings, TlsSettings};
+use crate::http::{self, App, Listeners, Tls};
+
+/// Serves until ctrl-c or SIGTERM, then drains. `raw` is `settings` as they were
+/// written, and `source` where they can be read again.
+pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> anyhow::Result<()> {
+    // Listening comes first: a port that is taken should not wait for weights
+    // to load, and early clients wait in the kernel's queue.
+    let server = &settings.server;
+    let listeners = Listeners {
+        public: listen("server.listen", server.listen).await?,
+        operations: listen("server.ops_listen", server.ops_listen).await?,
+        tls: match &server.tls {
+            Some(tls) => Some(load_tls(tls).await?),
+            None => None,
+        },
+    };
+    let stop = stop_signal().context("failed to listen for signals")?;
+    let hangups = Hangups::listen().context("failed to listen for signals")?;
+    let stack = Stack::start(&settings, hub).await?;
+    announce(&stack, &listeners)?;
+    let app = App::new(stack.serving(None), server.clone(), stack.metrics().clone());
+    let (end, ended) = oneshot::channel();
+    let follow = reload::follow(stack, app.clone(), (source, raw), hangups, ended);
+    // A task of its own: loading must not keep connections from being accepted.
+    let following = tokio::spawn(follow);
+    let stop = async {
+        stop.await;
+        drop(end);
+    };
+    let drained = http::serve(listeners, app, stop).await;
+    following.await.context("the task that reloads failed")?.stop().await;
+    if drained.requests_cut > 0 {
+        let grace_ms = settings.server.drain_ms_max.as_millis();
+        anyhow::bail!(
+            "{} requests were cut off after the grace of {grace_ms} ms",
+            drained.requests_cut
+        );
+    }
+    tracing::info!("drained and stopped");
+    Ok(())
+}
+
+async fn load_tls(settings: &TlsSettings) -> anyhow::Result<Tls> {
+    Tls::load(settings).await.map_err(|error| anyhow::anyhow!("failed to {error}"))
+}
+
+async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("failed to listen on {address} (`{key}`)"))
+}
+
+/// Resolves at ctrl-c or SIGTERM. The handlers stand when it returns, so that a
+/// signal during start-up is not lost.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            let name = tokio::select! {
+                _ = interrupt.recv() => "ctrl-c",
+                _ = terminate.recv() => "SIGTERM",
+            };
+            tracing::info!("{name}: finishing what was admitted");
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        Ok(async {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+/// What is served and where, in a few lines.
+fn announce(stack: &Stack, listeners: &Listeners) -> anyhow::Result<()> {
+    for model in stack.models() {
+        let info = model.info();
+        tracing::info!(
+            "model `{}` is {} ({}, up to {} tokens, {} replicas)",
+            info.name,
+            info.source,
+            info.traits.precision,
+            info.traits.length_max,
+            info.replicas.len(),
+        );
+    }
+    announce_routes(stack);
+    let public = listeners.public.local_addr()?;
+    let operations = listeners.operations.local_addr()?;
+    let scheme = if listeners.tls.is_some() { "https" } else { "http" };
+    let callers = !stack.settings().callers.is_empty();
+    if scheme == "http" && callers && !public.ip().is_loopback() {
+        tracing::warn!(
+            "callers' keys come in clear over http://{public}; set `server.tls`, unless a proxy in front ends TLS"
+        );
+    }
+    tracing::info!("clients: {scheme}://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
+    tracing::info!("operators: http://{operations} (/metrics, /health, /ready)");
+    Ok(())
+}
+
+fn announce_routes(stack: &Stack) {
+    for route in stack.routes().iter() {
+        tracing::info!("route `{}`: {}", route.name, route.chain.replace(',', " > "));
+    }
+}
