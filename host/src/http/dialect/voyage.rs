@@ -21,7 +21,7 @@ pub struct Request {
     /// The name of a route or of a model.
     pub model: Option<String>,
     /// How many results come back; all if it is absent.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub top_k: Option<u32>,
     /// Whether each result repeats its document's text.
     #[serde(default)]
