@@ -12,6 +12,8 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod metrics;
 pub mod model;

@@ -260,7 +260,8 @@ impl Model {
     ) -> Result<Vec<Arc<Pair>>, Error> {
         let began = Instant::now();
         let texts = documents.iter().map(|document| document.text.clone());
-        let encoding = self.tokenizers.encode(query, texts.collect(), context.truncate);
+        let encoding =
+            self.tokenizers.encode(query, texts.collect(), context.truncate, context.lengths);
         let encoded = timeout_at(context.deadline, encoding)
             .await
             .map_err(|_| Error::DeadlineExceeded)?
@@ -285,6 +286,7 @@ impl Model {
                 TokenizeError::QueryTooLong { document: named(document), tokens, limit }
                     .to_string(),
             ),
+            TokenizeError::NoRoom { .. } => Error::Invalid(error.to_string()),
             TokenizeError::Full { .. } => Error::Overloaded { retry_after: self.retry_after() },
             TokenizeError::Stopped => self.stopped(),
             TokenizeError::Unsupported { .. } | TokenizeError::Failed(_) => {

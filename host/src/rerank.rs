@@ -3,6 +3,7 @@
 //!
 //! This file knows no serde, WIT, tensor or status code.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -152,9 +153,24 @@ pub struct Context {
     /// Whether inputs longer than the model's limit are truncated or refused;
     /// `None` leaves it to the model's settings.
     pub truncate: Option<bool>,
+    pub lengths: Lengths,
     /// The share of the model that this request was admitted with.
     pub allowance: Allowance,
     pub report: Report,
+}
+
+/// How much of its texts a client lets the model read, beside what the model can
+/// read anyway. What is over is cut off a text's end; `None` is no wish. The
+/// limits hold for every text that the model is asked to score: where a policy
+/// cuts documents into passages, for each passage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lengths {
+    /// Tokens of the query, without special ones.
+    pub query_max: Option<NonZeroU32>,
+    /// Tokens of a document, without special ones.
+    pub document_max: Option<NonZeroU32>,
+    /// Tokens of a query and a document together, special ones included.
+    pub pair_max: Option<NonZeroU32>,
 }
 
 impl Context {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::time::Instant;
 
 use crate::admission::{Admission, Allowance, Work};
@@ -15,8 +16,8 @@ use crate::config::Filtered;
 use crate::metrics::{self, Metrics};
 use crate::model::{Model, ModelInfo, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
 use crate::rerank::{
-    Context, Document, DocumentId, Error, Field, Priority, Ranking, Report, Request, Rerank, Scale,
-    Stage,
+    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranking, Report, Request,
+    Rerank, Scale, Stage,
 };
 
 /// Share of a request's time that it may be expected to wait in the queue; the
@@ -26,7 +27,7 @@ const WAIT_SHARE_MAX: f64 = 0.8;
 /// What a client asks, whatever dialect it speaks.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    pub query: Arc<str>,
+    pub query: Queries,
     /// In the client's order; the edge numbers them.
     pub documents: Vec<AskedDocument>,
     /// How many results the client wants; all if it does not say.
@@ -40,8 +41,38 @@ pub struct Ask {
     /// Whether long inputs are truncated; the model's settings if it does not
     /// say.
     pub truncate: Option<bool>,
+    pub lengths: Lengths,
+    /// What becomes of documents that a policy left out, where a dialect's
+    /// answer depends on it; the route's settings if it does not.
+    pub filtered: Option<Filtered>,
     pub request_id: Arc<str>,
     pub caller: Option<Arc<str>>,
+}
+
+/// What the documents are ranked by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Queries {
+    One(Arc<str>),
+    /// Each document by the query at its place. Stages know requests of one
+    /// query, so the chain gets one request for each distinct query; admission,
+    /// deadline, numbering and answer are those of a single one.
+    Each(Vec<Arc<str>>),
+}
+
+impl From<&str> for Queries {
+    fn from(query: &str) -> Self {
+        Queries::One(query.into())
+    }
+}
+
+impl Queries {
+    /// That of the document at `index`.
+    fn of(&self, index: usize) -> &Arc<str> {
+        match self {
+            Queries::One(query) => query,
+            Queries::Each(queries) => &queries[index],
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +99,8 @@ pub struct Answer {
     /// The chain gave an order, not scores; the numbers are ranks (see
     /// [`Scale::Order`]).
     pub order_only: bool,
+    /// Documents that a policy left out, whether or not `results` has them.
+    pub filtered: usize,
     pub report: Report,
     pub took: Duration,
 }
@@ -82,6 +115,9 @@ pub struct Scored {
 #[derive(Debug, Clone, Copy)]
 pub struct EdgeLimits {
     pub documents_max: usize,
+    /// Queries of one request that are worked on at once; each holds an
+    /// instance of every policy.
+    pub queries_at_once: usize,
     pub request_ms_max: Duration,
 }
 
@@ -170,19 +206,24 @@ impl Route {
             caller: ask.caller,
             wanted: ask.top_n,
             truncate: ask.truncate,
+            lengths: ask.lengths,
             allowance,
             report: Report::default(),
         };
-        let request = number(ask.query, ask.documents);
-        let sent = request.documents.len();
+        let sent = ask.documents.len();
+        // All of them or none: the first error drops the rest.
+        let rankings = iter(number(ask.query, ask.documents))
+            .map(|request| self.stage.rerank(request, &context))
+            .buffer_unordered(self.limits.queries_at_once)
+            .try_collect::<Vec<_>>();
         // The deadline stands outside the chain, so that no stage can outlive it.
-        let ranking =
-            tokio::time::timeout_at(context.deadline, self.stage.rerank(request, &context))
-                .await
-                .unwrap_or(Err(Error::DeadlineExceeded))?;
-        let order_only = ranking.scale == Scale::Order;
-        let mut results = documents(ranking, ask.scores);
-        if self.filtered == Filtered::Last {
+        let rankings = tokio::time::timeout_at(context.deadline, rankings)
+            .await
+            .unwrap_or(Err(Error::DeadlineExceeded))?;
+        let order_only = rankings.iter().any(|ranking| ranking.scale == Scale::Order);
+        let mut results = merged(rankings, ask.scores);
+        let filtered = sent - results.len();
+        if ask.filtered.unwrap_or(self.filtered) == Filtered::Last {
             put_filtered_last(&mut results, sent, ask.scores);
         }
         results.truncate(ask.top_n.map_or(usize::MAX, |n| n as usize));
@@ -194,14 +235,30 @@ impl Route {
             route: self.name.clone(),
             chain: self.chain.clone(),
             order_only,
+            filtered,
             report: context.report,
             took,
         })
     }
 
     fn check(&self, ask: &Ask) -> Result<(), Error> {
-        if ask.query.trim().is_empty() {
-            return Err(Error::Invalid("`query` is empty".into()));
+        match &ask.query {
+            Queries::One(query) if query.trim().is_empty() => {
+                return Err(Error::Invalid("`query` is empty".into()));
+            }
+            Queries::One(_) => {}
+            Queries::Each(queries) if queries.len() != ask.documents.len() => {
+                return Err(Error::Invalid(format!(
+                    "there are {} queries for {} documents",
+                    queries.len(),
+                    ask.documents.len()
+                )));
+            }
+            Queries::Each(queries) => {
+                if let Some(index) = queries.iter().position(|query| query.trim().is_empty()) {
+                    return Err(Error::Invalid(format!("the query at {index} is empty")));
+                }
+            }
         }
         if ask.documents.is_empty() {
             return Err(Error::Invalid("there are no documents to rank".into()));
@@ -245,7 +302,10 @@ impl Route {
         let tokens = ask
             .documents
             .iter()
-            .map(|document| crate::model::tokens_bound(&ask.query, &document.text, length_max))
+            .enumerate()
+            .map(|(index, document)| {
+                crate::model::tokens_bound(ask.query.of(index), &document.text, length_max)
+            })
             .sum();
         Work { pairs: ask.documents.len() as u64, tokens }.times(self.amplification_max)
     }
@@ -335,18 +395,44 @@ impl Routes {
     }
 }
 
-/// Gives every document the index by which all stages will name it.
-fn number(query: Arc<str>, documents: Vec<AskedDocument>) -> Request {
-    let documents = documents
-        .into_iter()
-        .enumerate()
-        .map(|(index, document)| Document {
-            id: DocumentId { index: index as u32, part: 0 },
-            text: document.text,
-            fields: document.fields.into(),
-        })
-        .collect();
-    Request { query, documents }
+/// Gives every document the index by which all stages will name it, and makes
+/// a request of each distinct query.
+fn number(query: Queries, documents: Vec<AskedDocument>) -> Vec<Request> {
+    let documents = documents.into_iter().enumerate().map(|(index, document)| Document {
+        id: DocumentId { index: index as u32, part: 0 },
+        text: document.text,
+        fields: document.fields.into(),
+    });
+    let queries = match query {
+        Queries::One(query) => return vec![Request { query, documents: documents.collect() }],
+        Queries::Each(queries) => queries,
+    };
+    let mut places = HashMap::new();
+    let mut requests: Vec<Request> = Vec::new();
+    for (query, document) in queries.into_iter().zip(documents) {
+        let place = *places.entry(query).or_insert_with_key(|query| {
+            requests.push(Request { query: query.clone(), documents: Vec::new() });
+            requests.len() - 1
+        });
+        requests[place].documents.push(document);
+    }
+    requests
+}
+
+/// The results of all queries, best first. Scores of different queries are
+/// compared only to have one order; who asks by several queries reads them by
+/// index.
+fn merged(mut rankings: Vec<Ranking>, scores: Scores) -> Vec<Scored> {
+    match rankings.pop() {
+        Some(only) if rankings.is_empty() => documents(only, scores),
+        last => {
+            let rankings = rankings.into_iter().chain(last);
+            let mut results: Vec<_> =
+                rankings.flat_map(|ranking| documents(ranking, scores)).collect();
+            results.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
+            results
+        }
+    }
 }
 
 /// The best part of each document, on the client's scale, best first; equal
@@ -443,6 +529,30 @@ mod tests {
         let indexes: Vec<_> = results.iter().map(|r| r.index).collect();
         assert_eq!(indexes, [4, 9, 2]);
         assert!((results[2].score - 1.0 / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn each_distinct_query_is_a_request_of_its_own() {
+        let asked = |text: &str| AskedDocument { text: text.into(), fields: Vec::new() };
+        let queries = ["a", "b", "a", "c", "b"].map(Arc::from).to_vec();
+        let texts = ["0", "1", "2", "3", "4"].map(asked).to_vec();
+        let requests = number(Queries::Each(queries), texts);
+        let seen: Vec<_> = requests
+            .iter()
+            .map(|request| {
+                let indexes = request.documents.iter().map(|document| document.id.index);
+                (&*request.query, indexes.collect::<Vec<_>>())
+            })
+            .collect();
+        assert_eq!(seen, [("a", vec![0, 2]), ("b", vec![1, 4]), ("c", vec![3])]);
+        let rankings = vec![
+            ranking(Scale::Logit, &[(2, 0, 1.5), (0, 0, -1.0)]),
+            ranking(Scale::Logit, &[(3, 0, 0.5)]),
+        ];
+        let indexes =
+            |scores: Vec<Scored>| -> Vec<u32> { scores.iter().map(|s| s.index).collect() };
+        assert_eq!(indexes(merged(rankings, Scores::Logit)), [2, 3, 0]);
+        assert_eq!(merged(Vec::new(), Scores::Logit), []);
     }
 
     #[test]

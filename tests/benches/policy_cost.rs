@@ -17,8 +17,8 @@ use maitred::config::{OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Field, Priority, Ranked, Ranking, Report, Request,
-    Rerank, Scale, Value,
+    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranked, Ranking, Report,
+    Request, Rerank, Scale, Value,
 };
 use maitred_tests::guests;
 
@@ -205,6 +205,7 @@ fn context() -> Context {
         caller: Some("bench".into()),
         wanted: Some(10),
         truncate: None,
+        lengths: Lengths::default(),
         allowance: door.admit(much, Duration::ZERO).expect("an empty door"),
         report: Report::default(),
     }

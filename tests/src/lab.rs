@@ -13,7 +13,8 @@ use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSet
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, PolicyError, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Priority, Ranked, Ranking, Report, Request, Rerank, Scale,
+    Context, Document, DocumentId, Error, Lengths, Priority, Ranked, Ranking, Report, Request,
+    Rerank, Scale,
 };
 use tokio::time::{Instant, timeout};
 
@@ -220,6 +221,7 @@ pub fn context(deadline: Duration) -> Context {
         caller: Some("tester".into()),
         wanted: Some(2),
         truncate: None,
+        lengths: Lengths::default(),
         allowance: door.admit(much, Duration::ZERO).unwrap(),
         report: Report::default(),
     }

@@ -155,7 +155,8 @@ async fn nothing_is_mixed_up() {
                         let response = request.json(&ask).send().await.unwrap();
                         match response.status().as_u16() {
                             200 => same(client, &alone, &response.json().await.unwrap()),
-                            status => assert_eq!(status, 504),
+                            // Refused at the door, or late after all.
+                            status => assert!(matches!(status, 429 | 504), "{status}"),
                         }
                     }
                     _ => {

@@ -13,11 +13,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokenizers::", &["tokenize/"]),
     ("hyper::", &["http/"]),
     ("hyper_util", &["http/"]),
+    ("rustls", &["http/"]),
+    ("tokio_rustls", &["http/"]),
+    ("x509_cert", &["http/"]),
     ("subtle::", &["callers/"]),
     ("getrandom::", &["callers/"]),
     ("hf_hub", &["checkpoint/"]),
     ("prost::", &["checkpoint/"]),
     ("clap::", &["cli/"]),
+    ("schemars::", &["http/"]),
     ("serde::", &["config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
 ];
 

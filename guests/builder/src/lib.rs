@@ -23,7 +23,8 @@ use serde_json::Value;
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// What guests are made of, relative to the repository.
-const SOURCES: [&str; 5] = ["guests", "wit", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
+const SOURCES: [&str; 6] =
+    ["guests", "wit", "Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml"];
 
 /// Builds whatever changed, and returns the folder with the policies of use.
 ///
@@ -40,7 +41,9 @@ pub fn build() -> anyhow::Result<PathBuf> {
     let began = SystemTime::now();
     let stamp = built.join(".built");
     let latest = SOURCES.iter().map(|source| changed(&root().join(source))).max();
-    if fs::metadata(&stamp).and_then(|stamp| stamp.modified()).ok() < latest.flatten() {
+    let is_old = fs::metadata(&stamp).and_then(|stamp| stamp.modified()).ok() < latest.flatten();
+    let lacks = |name: &String| !built.join(format!("{name}.wasm")).exists();
+    if is_old || policies().iter().any(lacks) {
         lay_out(&built)?;
         File::create(&stamp)?.set_modified(began)?;
     }

@@ -17,8 +17,15 @@
 //! The answer is an *order*: a document's place now depends on the others, and no
 //! number could say that and still be its probability. Nothing is dropped.
 //!
-//! It takes as many picks as the client wants results, each compared with the
-//! candidates that are left; the results after that follow by relevance.
+//! As many are picked as the client wants results; those after that follow by
+//! relevance. What a result is worth only falls with every pick, so one that is
+//! worth less than the best even by what was known of it earlier need not be
+//! looked at again (lazy evaluation, Minoux 1978). Where results differ anyway,
+//! few texts are ever read.
+
+use std::cell::OnceCell;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use maitred_sdk::words::{jaccard, shingles};
 use maitred_sdk::{Next, Params, Policy, Ranking, Request, Result, Scale, Sent, context};
@@ -51,11 +58,11 @@ impl Policy for Diversify {
             let evenly = 1.0 - rank as f64 / candidates as f64;
             ranking.scale.probability(result.score).unwrap_or(evenly)
         });
-        let candidate = |(place, relevance)| {
+        let candidate = |(place, relevance): (usize, f64)| {
             let text = texts.of(&ranking.results[place]).map_or("", String::as_str);
-            Candidate { place, relevance, shingles: shingles(text, self.shingle), likeness: 0.0 }
+            Candidate { relevance, text, shingles: OnceCell::new(), likeness: 0.0, compared: 0 }
         };
-        let candidates: Vec<_> = (0..candidates).zip(relevances).map(candidate).collect();
+        let candidates = (0..candidates).zip(relevances).map(candidate).collect();
         let picks = context::wanted().map_or(usize::MAX, |wanted| wanted as usize);
         let order = self.order(candidates, picks);
 
@@ -69,41 +76,81 @@ impl Policy for Diversify {
     }
 }
 
-struct Candidate {
-    /// Its place by relevance alone.
-    place: usize,
+struct Candidate<'a> {
     /// 0 to 1.
     relevance: f64,
-    shingles: Vec<u64>,
-    /// To the most alike of those picked so far, 0 to 1.
+    text: &'a str,
+    /// Of the text, once they are needed.
+    shingles: OnceCell<Vec<u64>>,
+    /// To the most alike of the first `compared` picks, 0 to 1.
     likeness: f64,
+    compared: usize,
+}
+
+/// What a candidate is worth at most, by its place: the highest is the greatest,
+/// and of equal ones the most relevant.
+struct Promise {
+    value: f64,
+    place: usize,
 }
 
 impl Diversify {
     /// The places of candidates, in the order in which they are picked; after so
     /// many picks, by relevance. Candidates come by relevance.
-    fn order(&self, mut left: Vec<Candidate>, picks: usize) -> Vec<usize> {
-        let mut order = Vec::with_capacity(left.len());
-        while order.len() < picks && !left.is_empty() {
-            let value =
-                |c: &Candidate| self.lambda * c.relevance - (1.0 - self.lambda) * c.likeness;
-            // Of equal ones the first, which is the more relevant.
-            let mut best = 0;
-            for at in 1..left.len() {
-                if value(&left[at]) > value(&left[best]) {
-                    best = at;
-                }
+    fn order(&self, mut candidates: Vec<Candidate<'_>>, picks: usize) -> Vec<usize> {
+        let promise = |(place, candidate): (usize, &Candidate<'_>)| Promise {
+            value: self.lambda * candidate.relevance - (1.0 - self.lambda) * candidate.likeness,
+            place,
+        };
+        let mut promises: BinaryHeap<Promise> =
+            candidates.iter().enumerate().map(promise).collect();
+        let mut order: Vec<usize> = Vec::with_capacity(candidates.len());
+        while order.len() < picks
+            && let Some(Promise { place, .. }) = promises.pop()
+        {
+            let best = &candidates[place];
+            if best.compared == order.len() {
+                order.push(place);
+                continue;
             }
-            let picked = left.remove(best);
-            for other in &mut left {
-                other.likeness = other.likeness.max(jaccard(&picked.shingles, &other.shingles));
-            }
-            order.push(picked.place);
+            let since = order[best.compared..].iter().map(|&picked| &candidates[picked]);
+            let likenesses =
+                since.map(|picked| jaccard(self.shingles(picked), self.shingles(best)));
+            let likeness = likenesses.fold(best.likeness, f64::max);
+            let best = &mut candidates[place];
+            (best.likeness, best.compared) = (likeness, order.len());
+            promises.push(promise((place, best)));
         }
-        order.extend(left.iter().map(|candidate| candidate.place));
+        let mut left: Vec<usize> = promises.into_iter().map(|promise| promise.place).collect();
+        left.sort_unstable();
+        order.extend(left);
         order
     }
+
+    fn shingles<'a>(&self, candidate: &'a Candidate<'_>) -> &'a [u64] {
+        candidate.shingles.get_or_init(|| shingles(candidate.text, self.shingle))
+    }
 }
+
+impl Ord for Promise {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.value.total_cmp(&other.value).then(other.place.cmp(&self.place))
+    }
+}
+
+impl PartialOrd for Promise {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Promise {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Promise {}
 
 maitred_sdk::export!(Diversify);
 
@@ -163,6 +210,48 @@ mod tests {
             .param("lambda", 0.5)
             .next_scores(Scale::Order, |_, document| SCORES[document.index as usize] * 100.0);
         assert_eq!(ranked(kit), [0, 4, 2, 1, 3]);
+    }
+
+    #[test]
+    fn it_picks_what_comparing_all_would_pick() {
+        let seed = 5;
+        let mut state: u64 = seed;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for round in 0..200 {
+            let texts: Vec<String> = (0..12)
+                .map(|_| (0..1 + next(6)).map(|_| format!("w{} ", next(8))).collect())
+                .collect();
+            let mut relevances: Vec<f64> = texts.iter().map(|_| next(20) as f64 / 20.0).collect();
+            relevances.sort_by(|a, b| b.total_cmp(a));
+            let policy = Diversify { lambda: next(11) as f64 / 10.0, shingle: 1, candidates: 12 };
+            let likeness =
+                |a: usize, b: usize| jaccard(&shingles(&texts[a], 1), &shingles(&texts[b], 1));
+            let (mut expected, mut left) = (Vec::new(), (0..12).collect::<Vec<usize>>());
+            while !left.is_empty() {
+                let value = |place: usize| {
+                    let alike = expected.iter().map(|&picked| likeness(picked, place));
+                    let alike = alike.fold(0.0, f64::max);
+                    policy.lambda * relevances[place] - (1.0 - policy.lambda) * alike
+                };
+                let best = (1..left.len()).fold(0, |best, at| {
+                    if value(left[at]) > value(left[best]) { at } else { best }
+                });
+                let picked = left.remove(best);
+                expected.push(picked);
+            }
+            let candidate = |place: usize| Candidate {
+                relevance: relevances[place],
+                text: &texts[place],
+                shingles: OnceCell::new(),
+                likeness: 0.0,
+                compared: 0,
+            };
+            let candidates = (0..12).map(candidate).collect();
+            assert_eq!(policy.order(candidates, 12), expected, "seed {seed}, round {round}");
+        }
     }
 
     #[test]

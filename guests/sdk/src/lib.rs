@@ -146,6 +146,10 @@
 //!   documents of 400 characters. Allocating a string for each word costs more
 //!   than that again.
 
+#![warn(missing_docs)]
+
+// What is generated has the documentation of `wit/rerank.wit`.
+#[expect(missing_docs)]
 pub mod bindings;
 pub mod context;
 mod document;

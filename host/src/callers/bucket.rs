@@ -48,3 +48,38 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_history_beats_the_rate_and_no_wait_is_wrong() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..200 {
+            let rate = RateSettings {
+                pairs_per_second: random.u64(1..5000),
+                pairs_burst: random.u64(1..2000),
+            };
+            let began = Instant::now();
+            let (mut now, mut taken) = (began, 0);
+            let mut bucket = Bucket::full(rate, began);
+            for _ in 0..100 {
+                now += Duration::from_nanos(random.u64(0..200_000_000));
+                let pairs = random.u64(1..=rate.pairs_burst);
+                if let Err(wait) = bucket.take(pairs, now) {
+                    let early = now + wait - Duration::from_nanos(1);
+                    assert!(bucket.take(pairs, early).is_err(), "{rate:?} at {early:?}");
+                    now += wait;
+                    bucket.take(pairs, now).expect("it waited as long as it was told");
+                }
+                taken += u128::from(pairs);
+                let ns = now.duration_since(began).as_nanos();
+                let flowed = ns * u128::from(rate.pairs_per_second) / 1_000_000_000;
+                assert!(taken <= u128::from(rate.pairs_burst) + flowed, "{rate:?}: {taken}");
+            }
+        }
+    }
+}

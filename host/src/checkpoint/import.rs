@@ -126,6 +126,19 @@ pub fn import(
     })
 }
 
+/// Any file: refused, or a model that can be written. See
+/// [`fuzzing`](crate::fuzzing).
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(data: &[u8]) {
+    let Ok(graph) = onnx::decode(Bytes::copy_from_slice(data)) else {
+        return;
+    };
+    if let Ok(model) = Reader::new(&graph).and_then(|reader| reader.model(None)) {
+        assert!(model.layers_kept <= model.layers_found);
+        assert!(!model.safetensors().is_empty());
+    }
+}
+
 /// Where a model came from, for its configuration.
 struct Source {
     name: String,

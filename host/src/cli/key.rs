@@ -65,8 +65,12 @@ fn new(caller: Option<&str>, append: Option<&Path>) -> anyhow::Result<()> {
 
 /// A table of the configuration, checked as the server will check it.
 fn caller_lines(name: &str, hash: &KeyHash) -> anyhow::Result<String> {
-    let quoted = toml::Value::from(name);
-    let lines = format!("[callers.{quoted}]\nkeys = [\"{hash}\"]\n");
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let table = match !name.is_empty() && name.chars().all(plain) {
+        true => name.to_owned(),
+        false => toml::Value::from(name).to_string(),
+    };
+    let lines = format!("[callers.{table}]\nkeys = [\"{hash}\"]\n");
     let mut raw = Raw::parse(&lines).map_err(anyhow::Error::msg)?;
     check(&mut raw)?;
     Ok(lines)

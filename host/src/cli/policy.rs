@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::config::{Raw, RawPolicy, check};
 use crate::metrics::Metrics;
-use crate::policy::Sandbox;
+use crate::policy::{Manifest, Param, Sandbox};
 
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -42,20 +42,46 @@ pub async fn run(command: PolicyCommand) -> anyhow::Result<()> {
         "asks for      {}",
         if asked.is_empty() { "nothing".into() } else { asked.join(", ") }
     );
-    match &manifest.params {
-        None => println!("parameters    any: the manifest does not speak of them"),
-        Some(params) if params.is_empty() => println!("parameters    none"),
-        Some(params) => params.iter().for_each(|(name, param)| {
-            let default = match &param.default {
-                Some(default) => format!("`{default}` unless given"),
-                None => "no default".into(),
-            };
-            println!("parameter     {name}: {}; {default}", param.kind);
-            if let Some(description) = &param.description {
-                println!("              {description}");
-            }
-        }),
-    }
+    print!("{}", parameters(manifest));
     println!("it loads, and exports and imports what it should");
     Ok(())
+}
+
+/// What a route may set, each with what it must be and what it is otherwise.
+fn parameters(manifest: &Manifest) -> String {
+    let Some(params) = &manifest.params else {
+        return "parameters    any: the manifest does not speak of them\n".into();
+    };
+    if params.is_empty() {
+        return "parameters    none\n".into();
+    }
+    let line = |(name, param): (&String, &Param)| {
+        let default = match &param.default {
+            Some(default) => format!("`{default}` unless given"),
+            None => "no default".into(),
+        };
+        let described = param.description.as_deref().unwrap_or("no description");
+        format!("parameter     {name}: {}; {default}\n              {described}\n", param.kind)
+    };
+    params.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_shown_with_all_that_is_known() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(parameters(&Manifest::parse(text).unwrap()), expected, "{text}");
+        };
+        check("", "parameters    any: the manifest does not speak of them\n");
+        check("[params]", "parameters    none\n");
+        check(
+            "[params.weight]\ndescription = 'what age takes'\ntype = 'number'\ndefault = 0.5\n\
+             min = 0\nbelow = 1\n[params.x]",
+            "parameter     weight: a number, at least 0 and below 1; `0.5` unless given\n              \
+             what age takes\nparameter     x: anything; no default\n              no description\n",
+        );
+    }
 }

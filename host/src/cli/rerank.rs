@@ -11,7 +11,7 @@ use serde_json::json;
 use super::documents;
 use super::settings::SettingsArguments;
 use crate::checkpoint::Hub;
-use crate::rerank::Priority;
+use crate::rerank::{Lengths, Priority};
 use crate::route::{Answer, Ask, AskedDocument, Scores};
 use crate::server::Stack;
 
@@ -74,6 +74,8 @@ pub async fn run(arguments: RerankArguments) -> anyhow::Result<()> {
         timeout: None,
         priority: Priority::Normal,
         truncate: None,
+        lengths: Lengths::default(),
+        filtered: None,
         request_id: "rerank".into(),
         caller: None,
     };

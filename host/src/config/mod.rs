@@ -76,6 +76,9 @@ pub struct ServerSettings {
     pub documents_max: usize,
     /// Metadata fields of one document.
     pub fields_max: usize,
+    /// Queries of one request that are worked on at once, where a dialect has
+    /// several; each holds an instance of every policy of its route.
+    pub queries_at_once: usize,
     /// Grace between the signal to stop and the end, for what was admitted.
     pub drain_ms_max: Duration,
     /// Time between the signal to stop and the end of accepting, in which

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, ORIGIN};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -31,6 +31,9 @@ pub struct Room {
 }
 
 const KIB: usize = 1024;
+
+/// What `curl -d` says of any body.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Whatever fills the room (bodies being read, requests being served) leaves it
 /// within about this time.
@@ -165,17 +168,37 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether a body with these headers can be JSON. Clients that say nothing are
-/// believed; one that says something else is told, since what it would get is
-/// an error that it could not understand.
+/// Whether a body with these headers may be read as JSON. A program that says
+/// nothing is believed, and so is one that says what `curl -d` does by itself.
+/// Others are told, since what they would get is an error that they could not
+/// understand.
+///
+/// A browser is not believed. It sends both of these for pages of any origin
+/// without asking, so a page could use a server on its reader's machine, or
+/// behind its reader's firewall; for `application/json` it has to ask first
+/// (CORS), and nobody here says yes. What browsers send to other origins has an
+/// `Origin`.
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let header = |name| headers.get(name).map(|value| value.as_bytes());
-    if let Some(kind) = header(CONTENT_TYPE) {
+    let kind = header(CONTENT_TYPE);
+    let essence = kind.map(|kind| {
         let essence = kind.split(|&b| b == b';').next().unwrap_or_default();
-        if !essence.trim_ascii().eq_ignore_ascii_case(b"application/json") {
-            let kind = kind.escape_ascii();
+        essence.trim_ascii().to_ascii_lowercase()
+    });
+    match essence.as_deref() {
+        Some(b"application/json") => {}
+        None | Some(FORM) if !headers.contains_key(ORIGIN) => {}
+        found => {
+            let found = match found {
+                Some(_) => format!("\"{}\"", kind.unwrap_or_default().escape_ascii()),
+                None => "missing".into(),
+            };
+            let page = match headers.contains_key(ORIGIN) {
+                true => " and the request has an `Origin`, as those of web pages have",
+                false => "",
+            };
             return Err(Problem::MediaType(format!(
-                "the content type is \"{kind}\"; it must be application/json"
+                "the content type is {found}{page}; it must be application/json (curl: -H 'content-type: application/json')"
             )));
         }
     }

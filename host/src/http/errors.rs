@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::dialect::Dialect;
@@ -93,7 +94,7 @@ impl Problem {
             | Problem::MediaType(text)
             | Problem::Forbidden(text)
             | Problem::NoEndpoint(text) => text.clone(),
-            Problem::BodyBroken => "the body ended before its end".into(),
+            Problem::BodyBroken => "the body ended early or was framed wrongly".into(),
             Problem::BodySlow { limit } => {
                 let ms = limit.as_millis();
                 format!("the body did not arrive within the limit of {ms} ms")
@@ -158,26 +159,122 @@ impl Problem {
         }
     }
 
-    /// The body in the dialect's shape. Where nobody knows yet who asks, it
-    /// carries what either client reads.
+    /// The body in the dialect's shape; where nobody knows yet who asks, in one
+    /// that carries what each client reads.
     pub fn body(&self, dialect: Option<Dialect>, request_id: &str) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            message: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error_type: Option<&'static str>,
-        }
+        let shape = dialect.map_or(Shape::Any, Dialect::errors);
         let text = self.text(request_id);
-        let tei = dialect.is_none_or(|dialect| dialect == Dialect::Tei);
-        let cohere = dialect.is_none_or(|dialect| matches!(dialect, Dialect::Cohere(_)));
-        let body = Body {
-            message: cohere.then_some(&text),
-            error: tei.then_some(&text),
-            error_type: tei.then(|| self.tei_type()),
+        let body = match shape {
+            Shape::Tei => Refusal::Tei(TeiError { error: text, error_type: self.tei_type() }),
+            Shape::Message => Refusal::Message(MessageError { message: text }),
+            Shape::Detail => Refusal::Detail(DetailError { detail: text }),
+            Shape::MessageAndDetail => {
+                Refusal::Both(RerankError { message: text.clone(), detail: text })
+            }
+            Shape::Fault => {
+                let status = self.status(dialect);
+                let error = Fault {
+                    message: text,
+                    r#type: fault_type(status),
+                    param: None,
+                    code: status.as_u16(),
+                };
+                Refusal::Fault(FaultError { error })
+            }
+            Shape::Any => Refusal::Any(AnyError {
+                message: text.clone(),
+                detail: text.clone(),
+                error: text,
+                error_type: self.tei_type(),
+            }),
         };
         serde_json::to_vec(&body).expect("strings serialise")
+    }
+}
+
+/// The shapes in which clients expect an error's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    Tei,
+    Message,
+    Detail,
+    MessageAndDetail,
+    /// As OpenAI's API has it.
+    Fault,
+    Any,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Refusal {
+    Tei(TeiError),
+    Message(MessageError),
+    Detail(DetailError),
+    Both(RerankError),
+    Fault(FaultError),
+    Any(AnyError),
+}
+
+/// An error as text-embeddings-inference states it.
+#[derive(Serialize, JsonSchema)]
+pub struct TeiError {
+    error: String,
+    error_type: &'static str,
+}
+
+/// An error as Cohere states it.
+#[derive(Serialize, JsonSchema)]
+pub struct MessageError {
+    message: String,
+}
+
+/// An error as Jina and Voyage state it.
+#[derive(Serialize, JsonSchema)]
+pub struct DetailError {
+    detail: String,
+}
+
+/// An error as Cohere and Jina state it; both members say the same.
+#[derive(Serialize, JsonSchema)]
+pub struct RerankError {
+    message: String,
+    detail: String,
+}
+
+/// An error as vLLM and infinity state it, after OpenAI's API.
+#[derive(Serialize, JsonSchema)]
+pub struct FaultError {
+    error: Fault,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Fault {
+    message: String,
+    r#type: &'static str,
+    /// Never known here.
+    param: Option<String>,
+    /// The status.
+    code: u16,
+}
+
+/// An error where nobody knows yet whose client asks; all texts say the same.
+#[derive(Serialize, JsonSchema)]
+pub struct AnyError {
+    message: String,
+    detail: String,
+    error: String,
+    error_type: &'static str,
+}
+
+/// The names that clients after OpenAI's API know, by status.
+fn fault_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "AuthenticationError",
+        403 => "PermissionDeniedError",
+        404 => "NotFoundError",
+        429 => "RateLimitError",
+        400..500 => "BadRequestError",
+        503 => "ServiceUnavailableError",
+        _ => "InternalServerError",
     }
 }

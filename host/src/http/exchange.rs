@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -20,7 +21,7 @@ use super::credentials::visitor;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
-use super::headers::{REQUEST_ID, envelope, new_request_id, request_id};
+use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
@@ -32,6 +33,8 @@ const BYPASSED: HeaderName = HeaderName::from_static("x-maitred-bypassed");
 const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
 /// How a client shows who it is (RFC 6750).
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"maitred\"");
+const FILTERED: HeaderName = HeaderName::from_static("x-maitred-filtered");
+const TRUNCATED: HeaderName = HeaderName::from_static("x-maitred-truncated");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers a rerank request, or one that was meant to be one. If the future is
@@ -84,6 +87,7 @@ where
 {
     let serving = app.serving();
     let begun = target.and_then(|target| {
+        check_host(head)?;
         let visitor = visitor(&serving, &head.headers)?;
         entry.came(&visitor);
         let named = target.route.map(|route| visitor.named(route)).transpose()?;
@@ -101,10 +105,7 @@ where
     };
     let body = app.room.collect(&head.headers, body).await?;
     let object = Object::body(&body.bytes)?;
-    let dialect = match target.dialect {
-        Some(dialect) => dialect,
-        None => Dialect::recognise(&object)?,
-    };
+    let dialect = Dialect::recognise(target.dialect, &object)?;
     entry.dialect = Some(dialect);
     let mut call = dialect.decode(&object, &envelope, &app.bounds())?;
     entry.documents = call.ask.documents.len();
@@ -128,6 +129,7 @@ where
         answer: &answer,
         request_id: &entry.request_id,
         length_max: route.model.length_max(),
+        created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     });
     Ok((answer, encoded))
 }
@@ -156,6 +158,13 @@ fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full
     }
     if answer.order_only {
         headers.insert(SCORES, HeaderValue::from_static("order"));
+    }
+    // Most dialects have no word for what was lost on the way.
+    if answer.filtered > 0 {
+        headers.insert(FILTERED, HeaderValue::from(answer.filtered));
+    }
+    if answer.report.pairs_truncated() > 0 {
+        headers.insert(TRUNCATED, HeaderValue::from(answer.report.pairs_truncated()));
     }
     for (name, value) in encoded.headers {
         headers.insert(HeaderName::from_static(name), HeaderValue::from(value));

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use hyper::Version;
+use hyper::header::{HOST, HeaderMap};
+use hyper::http::request::Parts;
 use uuid::Uuid;
 
 use super::dialect::Envelope;
@@ -24,6 +26,7 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 
 /// The client's id for the request, else a new one that sorts by time.
 pub fn request_id(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
+    once(headers, REQUEST_ID)?;
     let Some(value) = headers.get(REQUEST_ID) else {
         return Ok(new_request_id());
     };
@@ -47,8 +50,28 @@ pub fn new_request_id() -> Arc<str> {
 pub fn envelope(headers: &HeaderMap, request_id: Arc<str>) -> Result<Envelope, Problem> {
     for name in headers.keys().filter(|name| name.as_str().starts_with(PREFIX)) {
         known(name.as_str())?;
+        once(headers, name.as_str())?;
     }
     Ok(Envelope { request_id, priority: priority(headers)?, timeout: timeout(headers)? })
+}
+
+/// Of two values that say different things, one would be ignored.
+fn once(headers: &HeaderMap, name: &str) -> Result<(), Problem> {
+    match headers.get_all(name).iter().count() {
+        0 | 1 => Ok(()),
+        times => Err(Problem::Header(format!("`{name}` is there {times} times; say it once"))),
+    }
+}
+
+/// HTTP/1.1 wants to hear which host is meant, and once (RFC 9112, 3.2): servers
+/// that each believe another line do not see the same request.
+pub fn check_host(head: &Parts) -> Result<(), Problem> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts == 1 || head.version != Version::HTTP_11 {
+        return Ok(());
+    }
+    let text = format!("an HTTP/1.1 request needs one `host` header; it has {hosts}");
+    Err(Problem::Header(text))
 }
 
 fn known(name: &str) -> Result<(), Problem> {
@@ -123,6 +146,14 @@ mod tests {
         assert_eq!(&*said.request_id, "trace/7:a");
         assert_eq!(said.priority, Some(Priority::High));
         assert_eq!(said.timeout, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_understood() {
+        for name in [REQUEST_ID, PRIORITY, TIMEOUT] {
+            let twice = envelope_of(&[(name, "5"), (name, "6")]);
+            assert_eq!(twice.unwrap_err(), format!("`{name}` is there 2 times; say it once"));
+        }
     }
 
     #[test]

@@ -11,19 +11,26 @@ mod certificate;
 mod connections;
 mod credentials;
 pub mod dialect;
+mod docs;
 pub mod errors;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod headers;
 mod info;
 mod journal;
+mod openapi;
 mod router;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -38,6 +45,7 @@ use self::body::Room;
 pub use self::certificate::CertificateError;
 use self::connections::Door;
 use self::dialect::Bounds;
+use self::info::Described;
 use self::router::Endpoint;
 pub use self::tls::Tls;
 use crate::callers::{Caller, Callers};
@@ -90,6 +98,7 @@ pub struct App {
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
     room: Room,
+    described: OnceLock<Described>,
     draining: AtomicBool,
 }
 
@@ -100,6 +109,7 @@ impl App {
             room: Room::new(&settings),
             settings,
             metrics,
+            described: OnceLock::new(),
             draining: AtomicBool::new(false),
         })
     }
@@ -117,6 +127,11 @@ impl App {
     /// Whether the server stops; it does not start again.
     fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Made when somebody asks for it.
+    fn described(&self) -> &Described {
+        self.described.get_or_init(|| Described::of(&self.settings))
     }
 
     fn bounds(&self) -> Bounds {

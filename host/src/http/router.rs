@@ -3,7 +3,8 @@
 use hyper::Method;
 
 use super::Side;
-use super::dialect::{Dialect, cohere::Version};
+use super::dialect::Dialect;
+use super::dialect::family::{Flavour, Version};
 use super::errors::Problem;
 
 /// What answers.
@@ -31,6 +32,10 @@ pub enum Page {
     Ready,
     Info,
     Metrics,
+    /// The description of the public listener, for programs.
+    OpenApi,
+    /// The same, for people.
+    Docs,
 }
 
 /// Characters of an unknown path that an error repeats.
@@ -41,7 +46,7 @@ pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoin
         let shown: String = path.chars().take(SHOWN).collect();
         let hint = match side {
             Side::Public => {
-                "rerank requests go to /rerank, /v1/rerank or /v2/rerank, or below /routes/{route}"
+                "requests go to /rerank, /v1/rerank, /v2/rerank or /score, or below /routes/{route}; /docs has all paths"
             }
             Side::Operations => "there are /metrics, /health, /ready and /info",
         };
@@ -65,6 +70,8 @@ fn endpoint(side: Side, path: &str) -> Option<Endpoint<'_>> {
         ["health"] => Some(Page::Health),
         ["ready"] => Some(Page::Ready),
         ["info"] => Some(Page::Info),
+        ["openapi.json"] if side == Side::Public => Some(Page::OpenApi),
+        ["docs"] if side == Side::Public => Some(Page::Docs),
         ["metrics"] if side == Side::Operations => Some(Page::Metrics),
         _ => None,
     };
@@ -76,14 +83,42 @@ fn endpoint(side: Side, path: &str) -> Option<Endpoint<'_>> {
         ["routes", route, ref rest @ ..] => (Some(route), rest),
         ref rest => (None, rest),
     };
-    let dialect = match rest {
-        ["rerank"] => None,
-        ["v1", "rerank"] => Some(Dialect::Cohere(Version::V1)),
-        ["v2", "rerank"] => Some(Dialect::Cohere(Version::V2)),
-        _ => return None,
-    };
+    let at = rest.join("/");
+    let (_, dialect) = RERANK.into_iter().find(|(path, _)| path[1..] == at)?;
     Some(Endpoint::Rerank(Target { dialect, route }))
 }
+
+/// Where rerank requests go, and in which dialect; each also below
+/// `/routes/{route}`. The paths without a prefix are those of the servers
+/// themselves, several of which share some; a prefix says whose client asks, and
+/// is part of the base URL that a client is given.
+pub const RERANK: [(&str, Option<Dialect>); 17] = {
+    use Flavour::{Cohere, Infinity, Jina, Shared, Vllm};
+    use Version::{V1, V2};
+    const fn family(flavour: Flavour) -> Option<Dialect> {
+        Some(Dialect::Family(flavour))
+    }
+    [
+        ("/rerank", None),
+        ("/v1/rerank", family(Shared(V1))),
+        ("/v2/rerank", family(Shared(V2))),
+        ("/score", Some(Dialect::Score)),
+        ("/v1/score", Some(Dialect::Score)),
+        ("/tei/rerank", Some(Dialect::Tei)),
+        ("/cohere/v1/rerank", family(Cohere(V1))),
+        ("/cohere/v2/rerank", family(Cohere(V2))),
+        ("/jina/v1/rerank", family(Jina)),
+        ("/voyage/v1/rerank", Some(Dialect::Voyage)),
+        // Clients of these two differ in whether their base URL ends in `/v1`.
+        ("/vllm/rerank", family(Vllm)),
+        ("/vllm/v1/rerank", family(Vllm)),
+        ("/vllm/v2/rerank", family(Vllm)),
+        ("/vllm/score", Some(Dialect::Score)),
+        ("/vllm/v1/score", Some(Dialect::Score)),
+        ("/infinity/rerank", family(Infinity)),
+        ("/infinity/v1/rerank", family(Infinity)),
+    ]
+};
 
 #[cfg(test)]
 mod tests {
@@ -103,16 +138,34 @@ mod tests {
     #[test]
     fn paths_and_what_answers_there() {
         let public = |method, path| resolved(Side::Public, method, path);
-        assert_eq!(public(Method::POST, "/rerank"), "by body at any");
-        assert_eq!(public(Method::POST, "/v1/rerank"), "cohere-v1 at any");
-        assert_eq!(public(Method::POST, "/v2/rerank"), "cohere-v2 at any");
-        assert_eq!(public(Method::POST, "/routes/a.b/rerank"), "by body at a.b");
-        assert_eq!(public(Method::POST, "/routes/a/v1/rerank"), "cohere-v1 at a");
-        assert_eq!(public(Method::POST, "/routes/a/v2/rerank"), "cohere-v2 at a");
+        let posted = |path: &str| resolved(Side::Public, Method::POST, path);
+        assert_eq!(posted("/rerank"), "by body at any");
+        assert_eq!(posted("/v1/rerank"), "rerank-v1 at any");
+        assert_eq!(posted("/v2/rerank"), "rerank-v2 at any");
+        assert_eq!(posted("/v1/score"), "vllm-score at any");
+        assert_eq!(posted("/jina/v1/rerank"), "jina at any");
+        assert_eq!(posted("/routes/a.b/rerank"), "by body at a.b");
+        assert_eq!(posted("/routes/a/v1/rerank"), "rerank-v1 at a");
+        assert_eq!(posted("/routes/a/cohere/v2/rerank"), "cohere-v2 at a");
+        assert_eq!(public(Method::GET, "/openapi.json"), "OpenApi");
+        assert_eq!(public(Method::GET, "/docs"), "Docs");
         assert_eq!(public(Method::GET, "/health"), "Health");
         assert_eq!(public(Method::HEAD, "/ready"), "Ready");
         assert_eq!(public(Method::GET, "/info"), "Info");
-        for path in ["/", "", "*", "//rerank", "/rerank/", "/v3/rerank", "/routes/a", "/metrics"] {
+        for path in [
+            "/",
+            "",
+            "*",
+            "//rerank",
+            "/rerank/",
+            "/v3/rerank",
+            "/routes/a",
+            "/metrics",
+            "/v2/score",
+            "/jina/v2/rerank",
+            "/v1",
+            "/routes/a/docs",
+        ] {
             assert_eq!(public(Method::POST, path), "404", "{path}");
         }
         assert_eq!(public(Method::GET, "/rerank"), "405");
@@ -126,6 +179,7 @@ mod tests {
         assert_eq!(operations(Method::GET, "/metrics"), "Metrics");
         assert_eq!(operations(Method::GET, "/health"), "Health");
         assert_eq!(operations(Method::POST, "/rerank"), "404");
+        assert_eq!(operations(Method::GET, "/docs"), "404");
         assert_eq!(operations(Method::POST, "/routes/a/rerank"), "404");
     }
 }

@@ -1,6 +1,7 @@
 //! The whole model over the tiny tokenizer, with engines whose answers are a
 //! function of a pair's ids.
 
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -11,7 +12,7 @@ use crate::admission::Work;
 use crate::config::{BatchSettings, DeviceKind, EngineKind, Precision};
 use crate::engine::{Batch, EngineError};
 use crate::replica::fake::{self, Act, Script, truth};
-use crate::rerank::{DocumentId, Priority, Report};
+use crate::rerank::{DocumentId, Lengths, Priority, Report};
 
 fn settings() -> ModelSettings {
     ModelSettings {
@@ -92,6 +93,7 @@ fn context(model: &Model, work: Work) -> Context {
         caller: None,
         wanted: None,
         truncate: None,
+        lengths: Lengths::default(),
         allowance: model.admission().admit(work, Duration::ZERO).unwrap(),
         report: Report::default(),
     }
@@ -177,6 +179,25 @@ async fn long_inputs_are_refused_if_the_client_wishes_so() {
     // Its index, not its place.
     assert!(text.starts_with("document 10 and the query have "), "{text}");
     assert!(text.ends_with("over the limit of 128"), "{text}");
+    model.stop().await;
+}
+
+#[tokio::test]
+async fn pairs_that_limits_make_identical_are_scored_once() {
+    let (model, seen, _) = start(settings(), Act::Score).await;
+    let mut context = context(&model, work(10, 1000));
+    context.lengths.document_max = NonZeroU32::new(1);
+    let texts = ["a b c", "a d", "b"];
+    let ranking = model.rerank(request("query", &texts), &context).await.unwrap();
+    for (ranked, text) in ranking.results.iter().zip(["a", "a", "b"]) {
+        assert_eq!(ranked.score, expected(&model, "query", text), "{text}");
+    }
+    let scored: usize = seen.lock().unwrap().iter().map(|batch| batch.pairs.len()).sum();
+    assert_eq!(scored, 2);
+    assert_eq!(context.report.pairs_truncated(), 2);
+    context.lengths.pair_max = NonZeroU32::new(3);
+    let refused = model.rerank(request("query", &texts), &context).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     model.stop().await;
 }
 

@@ -19,6 +19,8 @@ const OVERLOADED_RETRY_MS_MAX: Duration = Duration::from_millis(60_000);
 
 /// Bytes of a guest's words that travel on.
 const TEXT_BYTES_MAX: usize = 1000;
+/// Stands where words were cut off.
+const CUT: char = '…';
 
 impl From<Request> for wit::Request {
     fn from(request: Request) -> Self {
@@ -159,15 +161,18 @@ pub(super) fn refusal(error: wit::Error) -> Result<Error, String> {
 /// text) written out, so that they cannot pass for words of ours.
 pub(super) fn legible(text: &str) -> String {
     let mut legible = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
+    let mut cut_at = 0;
     for character in text.chars() {
-        let before = legible.len();
+        if legible.len() + CUT.len_utf8() <= TEXT_BYTES_MAX {
+            cut_at = legible.len();
+        }
         match is_seen(character) {
             true => legible.push(character),
             false => legible.extend(character.escape_default()),
         }
         if legible.len() > TEXT_BYTES_MAX {
-            legible.truncate(before);
-            legible.push('…');
+            legible.truncate(cut_at);
+            legible.push(CUT);
             break;
         }
     }
@@ -239,9 +244,10 @@ mod tests {
     #[test]
     fn long_texts_are_cut_between_characters() {
         for long in ["é", "x", "\u{1b}", "日本"] {
-            let text = legible(&long.repeat(TEXT_BYTES_MAX));
-            assert!(text.len() <= TEXT_BYTES_MAX + '…'.len_utf8());
-            assert!(text.ends_with('…'), "{text}");
+            let text = legible(&long.repeat(TEXT_BYTES_MAX + 1));
+            assert!(text.len() <= TEXT_BYTES_MAX);
+            assert!(text.ends_with(CUT), "{text}");
+            assert_eq!(legible(&text), text, "who passes it on changes nothing");
         }
         let just = "x".repeat(TEXT_BYTES_MAX);
         assert_eq!(legible(&just), just);

@@ -20,6 +20,8 @@ mod contract;
 mod convert;
 mod epoch;
 mod failure;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod guest;
 mod journal;
 mod limits;
@@ -32,6 +34,8 @@ use std::sync::Arc;
 
 pub use chain::{Chain, Link, ModelInfo, check as check_chain};
 pub use component::Policy;
+#[cfg(any(test, fuzzing))]
+pub use fuzz::fuzz;
 pub use manifest::{Kind, Limits, Manifest, Param};
 pub use sandbox::Sandbox;
 

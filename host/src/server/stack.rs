@@ -267,6 +267,7 @@ impl Build<'_> {
             filtered: settings.filtered,
             limits: EdgeLimits {
                 documents_max: self.settings.server.documents_max,
+                queries_at_once: self.settings.server.queries_at_once,
                 request_ms_max: self.settings.server.request_ms_max,
             },
             metrics: self.metrics.clone(),

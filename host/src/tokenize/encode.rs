@@ -2,6 +2,7 @@
 //! ids that the reference's pair encoding gives. The query is encoded once a
 //! request and each document once.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use tokenizers::{Tokenizer, TruncationDirection};
@@ -12,6 +13,7 @@ use super::prefix::{allows_cuts, prefix};
 use super::truncate::{Kept, Misfit, enough, keep};
 use crate::config::Truncation;
 use crate::engine::Pair;
+use crate::rerank::Lengths;
 
 /// Bytes of a long text to read for each token wanted; English has four to five.
 /// If they do not suffice, more are read.
@@ -31,12 +33,32 @@ pub struct PairEncoder {
 #[derive(Debug, Clone)]
 pub struct Query {
     ids: Vec<u32>,
+    /// It was cut to a limit of the client's.
+    cut: bool,
+    /// What its documents are cut to.
+    lengths: Lengths,
+}
+
+impl Query {
+    /// Within the limits that the client wishes, and so are its documents.
+    #[must_use]
+    pub fn within(mut self, lengths: Lengths) -> Self {
+        let most = most(lengths.query_max);
+        self.cut |= self.ids.len() > most;
+        self.ids.truncate(most);
+        Query { lengths, ..self }
+    }
+}
+
+/// The number of tokens that a wish allows.
+fn most(wish: Option<NonZeroU32>) -> usize {
+    wish.map_or(usize::MAX, |tokens| tokens.get() as usize)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedPair {
     pub pair: Pair,
-    /// Tokens were lost to the limit.
+    /// Tokens were lost to a limit.
     pub truncated: bool,
 }
 
@@ -97,10 +119,12 @@ impl PairEncoder {
     /// left of the documents.
     pub fn query(&self, text: &str) -> Result<Query, TokenizeError> {
         let ids = own_ids(&self.tokenizer, text).map_err(failed)?;
-        Ok(Query { ids })
+        Ok(Query { ids, cut: false, lengths: Lengths::default() })
     }
 
     /// The pair of a query and a document, which errors name by its position.
+    /// The client's limits are applied first, each to its text, and then
+    /// `truncation` to what is left of them together.
     pub fn pair(
         &self,
         query: &Query,
@@ -109,15 +133,20 @@ impl PairEncoder {
         truncation: Truncation,
     ) -> Result<EncodedPair, TokenizeError> {
         let special = self.frame.tokens();
-        let room = self.length_max - special;
-        let text = self.first_ids(document, enough(query.ids.len(), room))?;
-        let (asked, limit) = (query.ids.len(), self.length_max);
-        let kept = keep(asked, text.ids.len(), room, truncation);
+        let limit = self.length_max.min(most(query.lengths.pair_max));
+        let Some(room @ 1..) = limit.checked_sub(special) else {
+            return Err(TokenizeError::NoRoom { special, limit });
+        };
+        let (asked, most) = (query.ids.len(), most(query.lengths.document_max));
+        // One token beyond the limit shows that there are more.
+        let text = self.first_ids(document, enough(asked, room).min(most.saturating_add(1)))?;
+        let read = text.ids.len().min(most);
+        let kept = keep(asked, read, room, truncation);
         let kept = kept.map_err(|misfit| match misfit {
             Misfit::Pair => TokenizeError::PairTooLong {
                 document: position,
-                tokens: asked + text.ids.len() + special,
-                at_least: !text.whole,
+                tokens: asked + read + special,
+                at_least: !text.whole && read == text.ids.len(),
                 limit,
             },
             Misfit::Query => {
@@ -127,7 +156,7 @@ impl PairEncoder {
         let Kept { query: of_query, document: of_document } = kept;
         Ok(EncodedPair {
             pair: self.frame.pair(&query.ids[..of_query], &text.ids[..of_document]),
-            truncated: of_query < asked || of_document < text.ids.len(),
+            truncated: query.cut || of_query < asked || of_document < text.ids.len(),
         })
     }
 

@@ -32,6 +32,11 @@ pub enum TokenizeError {
         "the query has {tokens} tokens, special ones included, and leaves no room for document {document} within the limit of {limit}"
     )]
     QueryTooLong { document: usize, tokens: usize, limit: usize },
+    /// The request is at fault: its own limit leaves nothing of the texts.
+    #[error(
+        "a query and a document may have {limit} tokens together, and {special} special ones leave no room for them"
+    )]
+    NoRoom { special: usize, limit: usize },
     /// The tokenizer's threads have more requests waiting than they may.
     #[error("{limit} requests wait for the tokenizer, which is the limit")]
     Full { limit: usize },

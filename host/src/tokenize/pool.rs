@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{EncodedPair, PairEncoder, Query, TokenizeError};
 use crate::config::Truncation;
 use crate::engine::Pair;
+use crate::rerank::Lengths;
 
 /// Bytes of documents in a piece, about: enough to be worth handing over (a
 /// kilobyte takes some hundred microseconds), and not so many that a small
@@ -28,7 +29,7 @@ const PIECE_BYTES: Range<usize> = 2 << 10..16 << 10;
 pub struct Encoded {
     /// In the order of the documents.
     pub pairs: Vec<Arc<Pair>>,
-    /// Pairs that lost tokens to the limit.
+    /// Pairs that lost tokens to a limit.
     pub truncated: usize,
 }
 
@@ -61,6 +62,7 @@ struct Task {
     query: Arc<str>,
     documents: Vec<Arc<str>>,
     truncation: Truncation,
+    lengths: Lengths,
     pieces: Vec<Range<usize>>,
     /// Encoded by whichever thread comes first; the others wait for it, which is
     /// no longer than it would take them.
@@ -122,6 +124,7 @@ impl TokenizerPool {
         query: Arc<str>,
         documents: Vec<Arc<str>>,
         truncate: Option<bool>,
+        lengths: Lengths,
     ) -> Result<Encoded, TokenizeError> {
         if documents.is_empty() {
             return Ok(Encoded { pairs: Vec::new(), truncated: 0 });
@@ -137,6 +140,7 @@ impl TokenizerPool {
             query,
             documents,
             truncation: self.shared.encoder.truncation(truncate),
+            lengths,
             pieces,
             query_ids: OnceLock::new(),
             progress: Mutex::new(progress),
@@ -249,7 +253,8 @@ impl Task {
         encoder: &PairEncoder,
         piece: usize,
     ) -> Result<Vec<EncodedPair>, TokenizeError> {
-        let query = self.query_ids.get_or_init(|| encoder.query(&self.query));
+        let query =
+            self.query_ids.get_or_init(|| Ok(encoder.query(&self.query)?.within(self.lengths)));
         let query = query.as_ref().map_err(Clone::clone)?;
         let documents = self.pieces[piece].clone();
         documents

@@ -61,7 +61,7 @@ hostile! {
     grows_forever => OVER_CPU,
     huge_list => OVER_MEMORY,
     huge_query => OVER_BYTES,
-    huge_refusal => Refuses(Error::Denied("x".repeat(1000) + "…")),
+    huge_refusal => Refuses(Error::Denied("x".repeat(997) + "…")),
     infinity => Fails("contract", "the score inf"),
     lies_about_length => Fails("trap", "out of bounds"),
     lies_about_overload => Refuses(Error::Overloaded { retry_after: Duration::from_secs(60) }),

@@ -44,6 +44,12 @@ impl Check {
                 "documents",
             ),
             fields_max: self.within("server.fields_max", raw.fields_max, 0..=10_000, "fields"),
+            queries_at_once: self.within(
+                "server.queries_at_once",
+                raw.queries_at_once,
+                1..=10_000,
+                "queries",
+            ),
             drain_ms_max: self.ms("server.drain_ms_max", raw.drain_ms_max, 0..=HOUR_MS),
             drain_wait_ms: self.ms("server.drain_wait_ms", raw.drain_wait_ms, 0..=HOUR_MS),
             reload: self.one_of(

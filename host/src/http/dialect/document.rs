@@ -2,14 +2,43 @@
 //! metadata. All dialects read them alike, whatever their lists are called, so
 //! policies get metadata from clients of any dialect.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use super::object::{Bound, Kind, Object, invalid, kind, read, text, unexpected};
+use super::object::{Kind, Object, invalid, kind, read, text, unexpected};
 use super::{Bounds, Problem};
 use crate::rerank::{Error, Field, Value};
 use crate::route::AskedDocument;
+
+/// A document: its text, or an object with the text and metadata for policies.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Document {
+    Text(String),
+    Object {
+        text: String,
+        /// Metadata: strings, numbers, booleans or lists of strings. Members
+        /// beside `text` and `fields` are metadata, too.
+        fields: Option<BTreeMap<String, Metadatum>>,
+        #[serde(flatten)]
+        beside: BTreeMap<String, Json>,
+    },
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Metadatum {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
+    Texts(Vec<String>),
+    Nothing(()),
+}
 
 /// The member of a document that carries metadata explicitly; it is ours, so
 /// what it holds must be of a type that policies know.
@@ -32,18 +61,23 @@ pub fn documents<'a>(
     rank_fields: &[String],
     bounds: &Bounds,
 ) -> Result<Vec<Sent<'a>>, Problem> {
-    let bound = Bound { what: "the number of documents", max: bounds.documents_max };
-    let Some(list) = body.list(name, bound)? else {
+    let Some(list) = body.list(name, bounds.documents())? else {
         return Err(invalid(format!("`{}` is missing", body.path(name))));
     };
     list.into_iter()
         .enumerate()
-        .map(|(index, raw)| {
-            let at = format!("{name}[{index}]");
-            let asked = document(&at, raw, rank_fields, bounds)?;
-            Ok(Sent { asked, raw })
-        })
+        .map(|(index, raw)| sent(&format!("{name}[{index}]"), raw, rank_fields, bounds))
         .collect()
+}
+
+/// The document at `at`.
+pub fn sent<'a>(
+    at: &str,
+    raw: &'a RawValue,
+    rank_fields: &[String],
+    bounds: &Bounds,
+) -> Result<Sent<'a>, Problem> {
+    Ok(Sent { asked: document(at, raw, rank_fields, bounds)?, raw })
 }
 
 fn document(
@@ -70,11 +104,21 @@ fn document(
     }
 }
 
+/// Members of documents that are no texts, in the APIs of multimodal rerankers.
+const MEDIA: [&str; 7] = ["image", "url", "content", "multi_modal", "video", "audio", "pdf"];
+
 fn own_text(at: &str, object: &Object<'_>) -> Result<String, Problem> {
-    object.text(TEXT)?.ok_or_else(|| {
-        let expected = "expected a string or an object with a \"text\" field";
-        invalid(format!("`{at}`: {expected}, found an object without one"))
-    })
+    if let Some(text) = object.text(TEXT)? {
+        return Ok(text);
+    }
+    Err(invalid(match MEDIA.into_iter().find(|name| object.get(name).is_some()) {
+        Some(name) => format!(
+            "`{at}` has `{name}` and no `text`: only texts can be ranked here, no images or other media"
+        ),
+        None => format!(
+            "`{at}`: expected a string or an object with a \"text\" field, found an object without one"
+        ),
+    }))
 }
 
 /// A document with none of the fields has no text to rank; an empty one would

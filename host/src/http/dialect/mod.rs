@@ -2,31 +2,40 @@
 //!
 //! A dialect is a pure pair. `decode` makes of a body what the edge is asked
 //! and a `Reply`, the part that only the answer needs; the reply's `encode`
-//! makes of the edge's answer a body. A new dialect is a file with such a pair,
-//! a variant of [`Dialect`] and of [`Reply`], and its fixtures in `tests.rs`.
+//! makes of the edge's answer a body. A new dialect is a file with such a pair
+//! and the types that `/openapi.json` shows, a variant of [`Dialect`] and of
+//! [`Reply`], and a folder of `fixtures`.
 //!
 //! Dialects know no sockets, routes or statuses. Foreign bodies may carry
 //! members that nobody here knows: their own servers accept them.
 
-pub mod cohere;
-mod document;
+pub mod document;
+pub mod family;
 pub mod object;
+pub mod score;
 pub mod tei;
 #[cfg(test)]
 mod tests;
+mod truncation;
+pub mod voyage;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::object::Object;
-use crate::http::errors::Problem;
-use crate::rerank::Priority;
-use crate::route::{Answer, Ask};
+use self::family::{Flavour, Version};
+use self::object::{Bound, Object};
+use crate::http::errors::{Problem, Shape};
+use crate::rerank::{Lengths, Priority};
+use crate::route::{Answer, Ask, AskedDocument, Queries, Scores};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Tei,
-    Cohere(cohere::Version),
+    /// Those that descend from Cohere's.
+    Family(Flavour),
+    Voyage,
+    /// vLLM's scores of pairs.
+    Score,
 }
 
 /// What a client asks, and what its dialect must remember for the answer.
@@ -41,7 +50,9 @@ pub struct Call {
 #[derive(Debug)]
 pub enum Reply {
     Tei(tei::Reply),
-    Cohere(cohere::Reply),
+    Family(family::Reply),
+    Voyage(voyage::Reply),
+    Score(score::Reply),
 }
 
 /// What the request's head says about it, in any dialect.
@@ -68,6 +79,8 @@ pub struct Served<'a> {
     pub request_id: &'a str,
     /// Tokens of a pair that the model reads.
     pub length_max: usize,
+    /// Seconds since 1970, which some dialects state.
+    pub created_s: u64,
 }
 
 /// The success in the dialect's words.
@@ -83,22 +96,45 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Dialect::Tei => "tei",
-            Dialect::Cohere(cohere::Version::V1) => "cohere-v1",
-            Dialect::Cohere(cohere::Version::V2) => "cohere-v2",
+            Dialect::Family(flavour) => flavour.name(),
+            Dialect::Voyage => "voyage",
+            Dialect::Score => "vllm-score",
         }
     }
 
-    /// The dialect of a body on a path that several share: TEI calls its
-    /// documents `texts`, everyone else `documents`.
-    pub fn recognise(body: &Object<'_>) -> Result<Self, Problem> {
+    /// The shape of its errors.
+    pub fn errors(self) -> Shape {
+        match self {
+            Dialect::Tei => Shape::Tei,
+            Dialect::Family(flavour) => flavour.errors(),
+            Dialect::Voyage => Shape::Detail,
+            Dialect::Score => Shape::Fault,
+        }
+    }
+
+    /// The dialect of a body, given what its path says. As little as possible is
+    /// guessed: TEI alone calls its documents `texts`, Voyage alone has `top_k`,
+    /// and what is left share one body (see [`Flavour::Shared`]). Under a prefix
+    /// (`/jina/…`) nothing is guessed.
+    pub fn recognise(path: Option<Self>, body: &Object<'_>) -> Result<Self, Problem> {
+        const V1: Dialect = Dialect::Family(Flavour::Shared(Version::V1));
+        let family = || match body.has("top_k") && !body.has("top_n") {
+            true => Dialect::Voyage,
+            false => V1,
+        };
+        match path {
+            Some(V1) => return Ok(family()),
+            Some(only) => return Ok(only),
+            None => {}
+        }
         match (body.get("texts"), body.get("documents")) {
             (Some(_), None) => Ok(Dialect::Tei),
-            (None, Some(_)) => Ok(Dialect::Cohere(cohere::Version::V1)),
+            (None, Some(_)) => Ok(family()),
             (Some(_), Some(_)) => Err(object::invalid(
-                "the body has both `texts` and `documents`; TEI clients send the one, Cohere clients the other".into(),
+                "the body has both `texts` and `documents`; TEI's clients send the one, all others the other".into(),
             )),
             (None, None) => Err(object::invalid(
-                "the body has neither `texts` (as TEI clients send) nor `documents` (as Cohere clients send)".into(),
+                "the body has neither `texts` (as TEI's clients send) nor `documents` (as all others send)".into(),
             )),
         }
     }
@@ -111,7 +147,9 @@ impl Dialect {
     ) -> Result<Call, Problem> {
         match self {
             Dialect::Tei => tei::decode(body, envelope, bounds),
-            Dialect::Cohere(version) => cohere::decode(version, body, envelope, bounds),
+            Dialect::Family(flavour) => family::decode(flavour, body, envelope, bounds),
+            Dialect::Voyage => voyage::decode(body, envelope, bounds),
+            Dialect::Score => score::decode(body, envelope, bounds),
         }
     }
 }
@@ -120,8 +158,35 @@ impl Reply {
     pub fn encode(&self, served: &Served<'_>) -> Encoded {
         match self {
             Reply::Tei(reply) => reply.encode(served),
-            Reply::Cohere(reply) => reply.encode(served),
+            Reply::Family(reply) => reply.encode(served),
+            Reply::Voyage(reply) => reply.encode(served),
+            Reply::Score(reply) => reply.encode(served),
         }
+    }
+}
+
+impl Envelope {
+    /// An ask of which the body says nothing but what is to be ranked.
+    fn ask(&self, query: Queries, documents: Vec<AskedDocument>) -> Ask {
+        Ask {
+            query,
+            documents,
+            top_n: None,
+            scores: Scores::Probability,
+            timeout: self.timeout,
+            priority: self.priority.unwrap_or_default(),
+            truncate: None,
+            lengths: Lengths::default(),
+            filtered: None,
+            request_id: self.request_id.clone(),
+            caller: None,
+        }
+    }
+}
+
+impl Bounds {
+    fn documents(&self) -> Bound {
+        Bound { what: "the number of documents", max: self.documents_max }
     }
 }
 

@@ -5,7 +5,7 @@
 //! it knows, and what it does not know costs nothing but the skipping.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Bound as End, RangeBounds};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -47,6 +47,11 @@ impl<'a> Object<'a> {
         (kind(raw) != Kind::Null).then_some(raw)
     }
 
+    /// Whether the member is there, be it `null`.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, _)| member == name)
+    }
+
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> + Clone {
         self.members.iter().map(|(name, raw)| (name.as_str(), *raw))
     }
@@ -75,21 +80,23 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub fn integer(
-        &self,
-        name: &str,
-        allowed: RangeInclusive<u32>,
-    ) -> Result<Option<u32>, Problem> {
+    /// A whole number in the range; `2.0` is one, as it is to most parsers.
+    pub fn integer<T>(&self, name: &str, allowed: impl RangeBounds<T>) -> Result<Option<T>, Problem>
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display,
+    {
         let Some(raw) = self.get(name) else {
             return Ok(None);
         };
-        match raw.get().parse::<u32>() {
-            Ok(value) if allowed.contains(&value) => Ok(Some(value)),
+        match whole(raw.get()).and_then(|number| T::try_from(number).ok()) {
+            Some(value) if allowed.contains(&value) => Ok(Some(value)),
             _ => {
-                let (least, most) = allowed.into_inner();
-                let expected = match most {
-                    u32::MAX => format!("an integer from {least}"),
-                    most => format!("an integer from {least} to {most}"),
+                let expected = match (allowed.start_bound(), allowed.end_bound()) {
+                    (End::Included(least), End::Included(most)) => {
+                        format!("an integer from {least} to {most}")
+                    }
+                    (End::Included(least), _) => format!("an integer from {least}"),
+                    _ => "an integer".into(),
                 };
                 Err(unexpected(&self.path(name), &expected, raw))
             }
@@ -148,6 +155,14 @@ pub fn kind(raw: &RawValue) -> Kind {
         Some(b'n') => Kind::Null,
         _ => Kind::Number,
     }
+}
+
+fn whole(number: &str) -> Option<i64> {
+    /// From here on not every integer is an `f64`.
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    let exact = |number: &f64| number.fract() == 0.0 && number.abs() < EXACT;
+    let integer = number.parse().ok();
+    integer.or_else(|| number.parse().ok().filter(exact).map(|number: f64| number as i64))
 }
 
 /// A string at `at`.

@@ -3,13 +3,40 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::document::documents;
-use super::object::{Object, invalid, text};
-use super::{Bounds, Call, Encoded, Envelope, Problem, Served, json};
+use super::document::{Document, documents};
+use super::object::{Object, text};
+use super::{Bounds, Call, Encoded, Envelope, Problem, Served, json, truncation};
 use crate::rerank::Stage;
-use crate::route::{Ask, Scores};
+use crate::route::{Ask, Queries, Scores};
+
+/// What clients of text-embeddings-inference send.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TeiRequest")]
+pub struct Request {
+    #[schemars(regex(pattern = r"\S"))]
+    pub query: String,
+    #[schemars(length(min = 1), extend("maxItems" = "documents_max"))]
+    pub texts: Vec<Document>,
+    /// Whether pairs longer than the model reads are truncated or refused; if it
+    /// is absent, the model's settings decide.
+    pub truncate: Option<bool>,
+    /// From which side long texts lose tokens; the left one is not supported.
+    pub truncation_direction: Option<Direction>,
+    /// Logits instead of scores between 0 and 1.
+    pub raw_scores: Option<bool>,
+    /// Whether each rank repeats its text.
+    pub return_text: Option<bool>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub enum Direction {
+    Right,
+    #[serde(rename = "right")]
+    Lower,
+}
 
 /// What the answer needs of the request.
 #[derive(Debug)]
@@ -29,7 +56,7 @@ pub fn decode(body: &Object<'_>, envelope: &Envelope, bounds: &Bounds) -> Result
     if sent.is_empty() {
         return Err(Problem::Empty("`texts` is empty".into()));
     }
-    direction(body)?;
+    truncation::side(body, "truncation_direction")?;
     let scores = match body.boolean("raw_scores")? {
         Some(true) => Scores::Logit,
         _ => Scores::Probability,
@@ -42,41 +69,25 @@ pub fn decode(body: &Object<'_>, envelope: &Envelope, bounds: &Bounds) -> Result
         characters: documents.iter().map(|d| characters(&d.text)).sum::<u64>()
             + characters(&query) * documents.len() as u64,
     };
+    let query = Queries::One(Arc::from(query));
     Ok(Call {
-        ask: Ask {
-            query: Arc::from(query),
-            documents,
-            top_n: None,
-            scores,
-            timeout: envelope.timeout,
-            priority: envelope.priority.unwrap_or_default(),
-            truncate: body.boolean("truncate")?,
-            request_id: envelope.request_id.clone(),
-            caller: None,
-        },
+        ask: Ask { scores, truncate: body.boolean("truncate")?, ..envelope.ask(query, documents) },
         model: None,
         reply: super::Reply::Tei(reply),
     })
 }
 
-/// Cross-encoders here keep the beginning of a text; a client that wants the
-/// end would get other scores than it expects, so it gets an error instead.
-fn direction(body: &Object<'_>) -> Result<(), Problem> {
-    const NAME: &str = "truncation_direction";
-    match body.text(NAME)?.as_deref() {
-        None | Some("Right" | "right") => Ok(()),
-        Some("Left" | "left") => {
-            Err(invalid(format!("`{NAME}` is \"Left\"; only \"Right\" is supported")))
-        }
-        Some(other) => Err(invalid(format!("`{NAME}` is \"{other}\"; it must be \"Right\""))),
-    }
-}
+/// Best first.
+pub type Answer = Vec<Rank<'static>>;
 
-#[derive(Serialize)]
-struct Rank<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TeiRank")]
+pub struct Rank<'a> {
+    /// Position in `texts`.
     index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    /// Between 0 and 1, or a logit if `raw_scores` asks for it.
     score: f32,
 }
 

@@ -21,7 +21,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 async fn bodies_over_the_limit_are_refused() {
     let server = Server::start(app(reader(), |s| s.body_bytes_max = 2000)).await;
     let large = format!(r#"{{"query":"q","texts":["{}"]}}"#, "x".repeat(3000));
-    let either = |text: &str| json!({"message": text, "error": text, "error_type": "Validation"});
+    let either = |text: &str| json!({"message": text, "detail": text, "error": text, "error_type": "Validation"});
 
     let reply = server.client().await.post("/rerank", "", &large).await;
     assert_eq!(reply.status, 413);
@@ -129,7 +129,7 @@ async fn a_slow_body_is_answered_and_cut_off() {
     assert_eq!(began.elapsed().as_secs(), 10);
     assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
     let text = "the body did not arrive within the limit of 10000 ms";
-    assert_eq!(reply.json(), json!({"message": text}));
+    assert_eq!(reply.json(), json!({"message": text, "detail": text}));
     assert!(client.closed().await);
 }
 

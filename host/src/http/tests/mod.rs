@@ -162,6 +162,19 @@ fn app_with(
     callers: Callers,
     change: impl FnOnce(&mut ServerSettings),
 ) -> Arc<App> {
+    app_of(stage, (Filtered::Omit, callers), change)
+}
+
+/// Whose routes do so with what the stage leaves out.
+fn app_that_does(filtered: Filtered, stage: Arc<dyn Rerank>) -> Arc<App> {
+    app_of(stage, (filtered, Callers::default()), |_| ())
+}
+
+fn app_of(
+    stage: Arc<dyn Rerank>,
+    (filtered, callers): (Filtered, Callers),
+    change: impl FnOnce(&mut ServerSettings),
+) -> Arc<App> {
     let mut settings = check(&mut Raw::default()).unwrap().server;
     change(&mut settings);
     let metrics = Metrics::new();
@@ -175,9 +188,10 @@ fn app_with(
         chain: [policies, &["mini@0123456789ab"]].concat().join(",").into(),
         weight: 1,
         amplification_max: 1,
-        filtered: Filtered::Omit,
+        filtered,
         limits: EdgeLimits {
             documents_max: settings.documents_max,
+            queries_at_once: settings.queries_at_once,
             request_ms_max: settings.request_ms_max,
         },
         metrics: metrics.clone(),

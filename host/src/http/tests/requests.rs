@@ -1,6 +1,10 @@
 //! One request after the other: routes, dialects, refusals, pages.
 
+use std::num::NonZeroU32;
+
 use super::*;
+use crate::http::dialect::Dialect;
+use crate::rerank::Lengths;
 
 #[tokio::test]
 async fn each_dialect_gets_its_answer() {
@@ -59,15 +63,15 @@ async fn refusals_name_what_was_wrong() {
         assert_eq!((reply.status, reply.json()), (status, expected), "{path} {body}");
         assert!(reply.header("x-request-id").is_some(), "{path}");
     };
-    let either = |text: &str| json!({"message": text, "error": text, "error_type": "Validation"});
-    let cohere = |text: &str| json!({"message": text});
+    let either = |text: &str| json!({"message": text, "detail": text, "error": text, "error_type": "Validation"});
+    let shared = |text: &str| json!({"message": text, "detail": text});
     check(
         "/v3/rerank", "", COHERE, 404,
-        either("nothing is at `/v3/rerank`; rerank requests go to /rerank, /v1/rerank or /v2/rerank, or below /routes/{route}"),
+        either("nothing is at `/v3/rerank`; requests go to /rerank, /v1/rerank, /v2/rerank or /score, or below /routes/{route}; /docs has all paths"),
     ).await;
     check(
         "/metrics", "", "", 404,
-        either("nothing is at `/metrics`; rerank requests go to /rerank, /v1/rerank or /v2/rerank, or below /routes/{route}"),
+        either("nothing is at `/metrics`; requests go to /rerank, /v1/rerank, /v2/rerank or /score, or below /routes/{route}; /docs has all paths"),
     ).await;
     check("/health", "", "", 405, either("the method POST is not allowed here; use GET, HEAD"))
         .await;
@@ -81,11 +85,11 @@ async fn refusals_name_what_was_wrong() {
     .await;
     check(
         "/rerank", "", r#"{"query":"q"}"#, 400,
-        either("the body has neither `texts` (as TEI clients send) nor `documents` (as Cohere clients send)"),
+        either("the body has neither `texts` (as TEI's clients send) nor `documents` (as all others send)"),
     ).await;
     check(
         "/rerank", "", r#"{"query":"q","texts":[],"documents":[]}"#, 400,
-        either("the body has both `texts` and `documents`; TEI clients send the one, Cohere clients the other"),
+        either("the body has both `texts` and `documents`; TEI's clients send the one, all others the other"),
     ).await;
     check(
         "/rerank",
@@ -96,15 +100,11 @@ async fn refusals_name_what_was_wrong() {
     )
     .await;
     check(
-        "/v2/rerank", "content-type: application/x-www-form-urlencoded\r\n", COHERE, 415,
-        cohere("the content type is \"application/x-www-form-urlencoded\"; it must be application/json"),
-    ).await;
-    check(
         "/v2/rerank",
         "content-encoding: gzip\r\n",
         COHERE,
         415,
-        cohere("the content encoding is \"gzip\"; bodies must not be encoded"),
+        shared("the content encoding is \"gzip\"; bodies must not be encoded"),
     )
     .await;
     check(
@@ -112,7 +112,7 @@ async fn refusals_name_what_was_wrong() {
         "x-maitred-timeout-ms: soon\r\n",
         COHERE,
         400,
-        cohere(
+        shared(
             "`x-maitred-timeout-ms` is \"soon\"; it must be a whole number of milliseconds from 1",
         ),
     )
@@ -122,17 +122,17 @@ async fn refusals_name_what_was_wrong() {
         "x-request-id: a b\r\n",
         COHERE,
         400,
-        cohere("`x-request-id` must be 1 to 128 visible ASCII characters; it has 3"),
+        shared("`x-request-id` must be 1 to 128 visible ASCII characters; it has 3"),
     )
     .await;
-    check("/v2/rerank", "", r#"{"query":" ","documents":["a"]}"#, 400, cohere("`query` is empty"))
+    check("/v2/rerank", "", r#"{"query":" ","documents":["a"]}"#, 400, shared("`query` is empty"))
         .await;
     check(
         "/v2/rerank",
         "",
         r#"{"query":"q","documents":[]}"#,
         400,
-        cohere("there are no documents to rank"),
+        shared("there are no documents to rank"),
     )
     .await;
     check(
@@ -140,7 +140,7 @@ async fn refusals_name_what_was_wrong() {
         "",
         COHERE,
         404,
-        cohere("no route is named `none`; there are `fresh`, `plain`"),
+        shared("no route is named `none`; there are `fresh`, `plain`"),
     )
     .await;
     check(
@@ -148,12 +148,45 @@ async fn refusals_name_what_was_wrong() {
         "",
         r#"{"query":"q","documents":["a"],"model":"rerank-9"}"#,
         404,
-        cohere("no route or model is named `rerank-9`; the routes are `fresh`, `plain`"),
+        shared("no route or model is named `rerank-9`; the routes are `fresh`, `plain`"),
     )
     .await;
     // The connection outlives them all.
-    check("/v1/rerank", "", "[]", 400, cohere("the body must be a JSON object; found a list"))
+    check("/v1/rerank", "", "[]", 400, shared("the body must be a JSON object; found a list"))
         .await;
+}
+
+#[tokio::test]
+async fn who_may_leave_out_the_content_type() {
+    let server = serve_reader().await;
+    let mut client = server.client().await;
+    const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
+    const PAGE: &str = "origin: https://example.org\r\n";
+    const JSON: &str = "content-type: application/json\r\n";
+    let mut check = async |headers: &str, body: &str, expected: Result<(), (u16, &str)>| {
+        let reply = client.post("/v1/rerank", headers, body).await;
+        let (status, text) = expected.err().unwrap_or((200, ""));
+        assert_eq!(reply.status, status, "{headers} {reply:?}");
+        if status != 200 {
+            assert_eq!(reply.json()["message"], text, "{headers}");
+        }
+    };
+    // Programs, and `curl -d`.
+    check("", COHERE, Ok(())).await;
+    check(FORM, COHERE, Ok(())).await;
+    let not_json = "the body is not JSON: expected value at line 1 column 1";
+    check(FORM, "query=q&documents=a", Err((400, not_json))).await;
+    let must = "it must be application/json (curl: -H 'content-type: application/json')";
+    let plain = format!("the content type is \"text/plain\"; {must}");
+    check("content-type: text/plain\r\n", COHERE, Err((415, &plain))).await;
+    // Web pages, whatever they send without asking.
+    let page = "and the request has an `Origin`, as those of web pages have";
+    let missing = format!("the content type is missing {page}; {must}");
+    check(PAGE, COHERE, Err((415, &missing))).await;
+    let kind = "\"application/x-www-form-urlencoded\"";
+    let form = format!("the content type is {kind} {page}; {must}");
+    check(&format!("{PAGE}{FORM}"), COHERE, Err((415, &form))).await;
+    check(&format!("{PAGE}{JSON}"), COHERE, Ok(())).await;
 }
 
 #[tokio::test]
@@ -172,7 +205,8 @@ async fn what_a_route_fails_with_has_its_status() {
     let mut check = async |error: Error, status: u16, retry: Option<&str>, text: &str| {
         *errors.lock().unwrap() = Some(error);
         let reply = client.post("/v2/rerank", "x-request-id: r7\r\n", COHERE).await;
-        assert_eq!((reply.status, reply.json()), (status, json!({"message": text})));
+        let body = json!({"message": text, "detail": text});
+        assert_eq!((reply.status, reply.json()), (status, body));
         assert_eq!(reply.header("retry-after"), retry);
         assert_eq!(reply.header("x-request-id"), Some("r7"));
     };
@@ -264,6 +298,174 @@ async fn a_deadline_from_the_head_is_kept() {
     assert_eq!(reply.json(), body);
 }
 
+/// Leaves out every document whose text is no number.
+fn filter() -> Arc<dyn Rerank> {
+    stage(|mut request, _| {
+        request.documents.retain(|document| document.text.parse::<f32>().is_ok());
+        async move { Ok(read_scores(&request)) }.boxed()
+    })
+}
+
+#[tokio::test]
+async fn filtered_documents_are_left_out_or_last_in_every_dialect() {
+    for filtered in [Filtered::Omit, Filtered::Last] {
+        let server = Server::start(app_that_does(filtered, filter())).await;
+        let mut client = server.client().await;
+        for (path, dialect) in crate::http::router::RERANK {
+            let tei = dialect.is_none_or(|dialect| dialect == Dialect::Tei);
+            let documents = if tei { "texts" } else { "documents" };
+            let score = dialect == Some(Dialect::Score);
+            let query = if score { "queries" } else { "query" };
+            let body = json!({query: "q", documents: ["0.25", "no", "0.75"]}).to_string();
+            let reply = client.post(path, "", &body).await;
+            assert_eq!(reply.status, 200, "{path} {reply:?}");
+            let answer = reply.json();
+            let results = [&answer, &answer["results"], &answer["data"]];
+            let results = results.into_iter().find_map(Json::as_array).unwrap();
+            let indexes: Vec<_> = results.iter().map(|result| &result["index"]).collect();
+            let expected = match (filtered, score) {
+                (_, true) => vec![0, 1, 2],
+                (Filtered::Omit, false) => vec![2, 0],
+                (Filtered::Last, false) => vec![2, 0, 1],
+            };
+            assert_eq!(indexes, expected, "{path} {filtered:?}");
+            if score {
+                assert_eq!(results[1]["score"], 0.0, "{path}");
+            }
+            assert_eq!(reply.header("x-maitred-filtered"), Some("1"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pairs_of_several_queries_are_admitted_and_answered_together() {
+    // Half of the score is the document's, and half the query's.
+    let both = stage(|request, _| {
+        async move {
+            let query: f32 = request.query.parse().unwrap();
+            let mut ranking = read_scores(&request);
+            ranking.results.iter_mut().for_each(|ranked| ranked.score += query);
+            Ok(ranking)
+        }
+        .boxed()
+    });
+    let server = Server::start(app(both, |settings| settings.queries_at_once = 2)).await;
+    let mut client = server.client().await;
+    let body = json!({
+        "text_1": ["0.5", "0.25", "0.5", "0.125"],
+        "text_2": ["0", "0.0625", "0.25", "0.5"],
+    });
+    let reply = client.post("/score", "x-request-id: s1\r\n", &body.to_string()).await;
+    let answer = reply.json();
+    let scores: Vec<_> = answer["data"].as_array().unwrap().iter().map(|s| &s["score"]).collect();
+    assert_eq!(scores, [0.5, 0.3125, 0.75, 0.625]);
+    assert_eq!(answer["id"], "s1");
+    assert!(answer["created"].as_u64().unwrap() > 1_700_000_000, "{answer}");
+    assert_eq!(reply.header("x-maitred-filtered"), None);
+    assert_eq!(
+        server.app.serving().routes.default_route().model.admission().inside(),
+        Work::default()
+    );
+}
+
+#[tokio::test]
+async fn one_query_that_fails_fails_them_all() {
+    let dropped = Arc::new(Notify::new());
+    let gone = dropped.clone();
+    let picky = stage(move |request, _| {
+        let gone = Gone(gone.clone());
+        async move {
+            let _gone = gone;
+            if &*request.query == "bad" {
+                return Err(Error::Denied("not this one".into()));
+            }
+            // The others never end by themselves.
+            std::future::pending().await
+        }
+        .boxed()
+    });
+    let server = Server::start(app(picky, |_| ())).await;
+    let body = r#"{"queries":["good","bad"],"documents":["a","b"]}"#;
+    let reply = server.client().await.post("/score", "", body).await;
+    let error = json!({
+        "message": "not this one", "type": "PermissionDeniedError", "param": null, "code": 403,
+    });
+    assert_eq!((reply.status, reply.json()), (403, json!({"error": error})));
+    dropped.notified().await;
+    assert_eq!(
+        server.app.serving().routes.default_route().model.admission().inside(),
+        Work::default()
+    );
+}
+
+#[tokio::test]
+async fn what_a_client_says_about_lengths_reaches_the_model() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let server = Server::start(app(
+        stage(move |request, context| {
+            sees.lock().unwrap().push((context.truncate, context.lengths));
+            async move { Ok(read_scores(&request)) }.boxed()
+        }),
+        |_| (),
+    ))
+    .await;
+    let body =
+        r#"{"query":"q","documents":["a"],"max_tokens_per_doc":7,"truncate_prompt_tokens":64}"#;
+    server.client().await.post("/vllm/rerank", "", body).await;
+    let lengths = Lengths {
+        query_max: None,
+        document_max: NonZeroU32::new(7),
+        pair_max: NonZeroU32::new(64),
+    };
+    assert_eq!(*seen.lock().unwrap(), [(Some(true), lengths)]);
+}
+
+#[tokio::test]
+async fn the_server_describes_itself() {
+    let server = serve_reader().await;
+    let mut client = server.client().await;
+    let reply = client.get("/openapi.json").await;
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let document = reply.json();
+    let paths = document["paths"].as_object().unwrap();
+    // Whatever it describes is there.
+    for (path, operations) in paths {
+        let path = path.replace("{route}", "plain");
+        for method in operations.as_object().unwrap().keys() {
+            let method = method.to_uppercase();
+            let found = router::resolve(Side::Public, &method.parse().unwrap(), &path);
+            assert!(found.is_ok(), "{method} {path}");
+        }
+    }
+    let documents = &document["components"]["schemas"]["RerankRequest"]["properties"]["documents"];
+    assert_eq!(documents["maxItems"], 1000);
+    let answers = &document["paths"]["/health"]["get"]["responses"];
+    assert!(answers["200"].is_object(), "{answers}");
+    let mut ids: Vec<_> = paths
+        .values()
+        .flat_map(|operations| operations.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    ids.sort_unstable();
+    let operations = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), operations);
+
+    let reply = client.get("/docs").await;
+    assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = reply.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    for said in ["<code>POST /jina/v1/rerank</code>", "id=\"VllmRequest\"", "max_tokens_per_doc"] {
+        assert!(reply.body.contains(said), "{said}");
+    }
+    assert!(!reply.body.contains("<script") && !reply.body.contains("src="));
+    for reference in reply.body.split("href=\"#").skip(1) {
+        let (id, _) = reference.split_once('"').unwrap();
+        assert!(reply.body.contains(&format!("id=\"{id}\"")), "{id} is nowhere");
+    }
+}
+
 #[tokio::test]
 async fn pages_say_how_the_server_is() {
     let server = serve_reader().await;
@@ -343,7 +545,7 @@ async fn metrics_count_every_request_by_route_dialect_and_status() {
     assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
     for line in [
         r#"maitred_requests_total{route="plain",dialect="tei",status="200"} 2"#,
-        r#"maitred_requests_total{route="none",dialect="cohere-v2",status="400"} 1"#,
+        r#"maitred_requests_total{route="none",dialect="rerank-v2",status="400"} 1"#,
         r#"maitred_requests_total{route="none",dialect="none",status="404"} 1"#,
         "maitred_requests_in_flight 0",
         "maitred_connections 1",

@@ -240,6 +240,102 @@ fn pairs_that_do_not_fit_are_refused_with_their_numbers() {
     assert!(at_least && (9..1000).contains(&tokens), "{tokens}");
 }
 
+/// Every word of these texts is one token of its own.
+#[test]
+fn the_clients_own_limits_are_applied() {
+    use Truncation::{DocumentOnly, Error, LongestFirst};
+    let ids = |text: &str| -> Vec<u32> {
+        let encoder = encoder(BERT, 64, LongestFirst);
+        encoder.query(text).unwrap().ids
+    };
+    // Limits of query, document and pair; 0 is none.
+    let check = |length_max,
+                 truncation,
+                 limits: [u32; 3],
+                 texts: [&str; 2],
+                 expected: [&str; 2]| {
+        let encoder = encoder(BERT, length_max, truncation);
+        let [query_max, document_max, pair_max] = limits.map(NonZeroU32::new);
+        let lengths = Lengths { query_max, document_max, pair_max };
+        let [query, document] = texts;
+        let query = encoder.query(query).unwrap().within(lengths);
+        let found = encoder.pair(&query, document, 0, truncation).unwrap();
+        let [query, document] = expected.map(ids);
+        assert_eq!(found.pair, encoder.frame.pair(&query, &document), "{limits:?} of {texts:?}");
+        assert_eq!(found.truncated, texts != expected, "{limits:?} of {texts:?}");
+    };
+    let texts = ["a b c d", "e f g h i j"];
+    assert_eq!(ids(texts[0]).len() + ids(texts[1]).len(), 10);
+    for truncation in [LongestFirst, DocumentOnly, Error] {
+        let check = |limits, expected| check(64, truncation, limits, texts, expected);
+        check([0, 0, 0], texts);
+        check([0, 3, 0], ["a b c d", "e f g"]);
+        check([0, 6, 0], texts);
+        check([0, 1000, 0], texts);
+        check([2, 0, 0], ["a b", "e f g h i j"]);
+        check([2, 1, 0], ["a b", "e"]);
+        check([4, 6, 64], texts);
+        // Three special tokens are counted with the pair; what the limits of the
+        // texts leave may fit without more.
+        check([0, 0, 13], texts);
+        check([2, 1, 6], ["a b", "e"]);
+    }
+    check(64, LongestFirst, [0, 0, 9], texts, ["a b c", "e f g"]);
+    check(64, DocumentOnly, [0, 0, 9], texts, ["a b c d", "e f"]);
+    check(64, LongestFirst, [0, 3, 9], texts, ["a b c", "e f g"]);
+    check(64, LongestFirst, [1, 0, 9], texts, ["a", "e f g h i"]);
+    check(64, LongestFirst, [0, 2, 8], texts, ["a b c", "e f"]);
+    // The model's own limit holds, whatever a client says.
+    check(9, LongestFirst, [0, 0, 64], texts, ["a b c", "e f g"]);
+    check(9, LongestFirst, [0, 5, 0], texts, ["a b c", "e f g"]);
+}
+
+#[test]
+fn limits_that_leave_nothing_are_refused_and_others_named() {
+    let check = |truncation, limits: [u32; 3], expected: &str| {
+        let encoder = encoder(BERT, 64, truncation);
+        let [query_max, document_max, pair_max] = limits.map(NonZeroU32::new);
+        let lengths = Lengths { query_max, document_max, pair_max };
+        let query = encoder.query("a b c d").unwrap().within(lengths);
+        let error = encoder.pair(&query, "e f g h i j", 5, truncation).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    use Truncation::{DocumentOnly, Error, LongestFirst};
+    let nothing = |limit: u32| {
+        format!(
+            "a query and a document may have {limit} tokens together, and 3 special ones leave no room for them"
+        )
+    };
+    check(LongestFirst, [0, 0, 1], &nothing(1));
+    check(LongestFirst, [0, 0, 3], &nothing(3));
+    check(Error, [0, 5, 11], "document 5 and the query have 12 tokens, over the limit of 11");
+    check(
+        DocumentOnly,
+        [0, 0, 7],
+        "the query has 7 tokens, special ones included, and leaves no room for document 5 within the limit of 7",
+    );
+}
+
+#[test]
+fn a_limit_of_the_clients_reads_no_more_of_a_long_text_than_the_whole_would_give() {
+    for model in [BERT, XLM_ROBERTA] {
+        let mut whole = encoder(model, 64, Truncation::LongestFirst);
+        whole.cuts = false;
+        let cuts = encoder(model, 64, Truncation::LongestFirst);
+        let long = "bread and tides of winter ".repeat(2_000);
+        for document_max in [1, 2, 7, 50, 61, 62, 1000] {
+            let document_max = NonZeroU32::new(document_max);
+            let lengths = Lengths { document_max, ..Lengths::default() };
+            let pair = |encoder: &PairEncoder| {
+                let query = encoder.query("what rises").unwrap().within(lengths);
+                encoder.pair(&query, &long, 0, Truncation::LongestFirst).unwrap()
+            };
+            assert_eq!(pair(&cuts), pair(&whole), "{document_max:?}");
+            assert!(pair(&cuts).truncated);
+        }
+    }
+}
+
 #[test]
 fn tokenizers_that_cannot_be_trusted_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

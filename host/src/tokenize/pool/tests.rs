@@ -48,7 +48,8 @@ async fn requests_are_answered_in_their_own_order() {
         let pool = &pool;
         async move {
             let query: Arc<str> = format!("query {request}").into();
-            let encoded = pool.encode(query.clone(), documents.clone(), None).await;
+            let encoded =
+                pool.encode(query.clone(), documents.clone(), None, Lengths::default()).await;
             let encoded = encoded.unwrap();
             let query = pool.encoder().query(&query).unwrap();
             let one = |(position, document): (usize, &Arc<str>)| {
@@ -66,7 +67,7 @@ async fn requests_are_answered_in_their_own_order() {
     });
     join_all(requests).await;
     assert_eq!(pool.shared.waiting.get(), 0);
-    assert_eq!(pool.encode("q".into(), vec![], None).await.unwrap().pairs, []);
+    assert_eq!(pool.encode("q".into(), vec![], None, Lengths::default()).await.unwrap().pairs, []);
 }
 
 #[tokio::test]
@@ -74,7 +75,8 @@ async fn an_error_names_its_document_and_ends_the_request() {
     let pool = pool(2, 100);
     let mut documents = documents(300, 8);
     documents[217] = "word ".repeat(100).into();
-    let error = pool.encode("q".into(), documents, Some(false)).await.unwrap_err();
+    let error =
+        pool.encode("q".into(), documents, Some(false), Lengths::default()).await.unwrap_err();
     assert!(
         matches!(error, TokenizeError::PairTooLong { document: 217, limit: 64, .. }),
         "{error}"
@@ -85,7 +87,7 @@ async fn an_error_names_its_document_and_ends_the_request() {
 #[tokio::test]
 async fn what_nobody_waits_for_is_skipped_and_what_is_too_much_is_refused() {
     let pool = pool(0, 2);
-    let encode = |documents| Box::pin(pool.encode("q".into(), documents, None));
+    let encode = |documents| Box::pin(pool.encode("q".into(), documents, None, Lengths::default()));
     let mut first = encode(documents(4, 1000));
     let mut second = encode(documents(1, 1));
     assert!(futures_util::poll!(&mut first).is_pending());
@@ -104,8 +106,9 @@ async fn what_nobody_waits_for_is_skipped_and_what_is_too_much_is_refused() {
 #[tokio::test]
 async fn a_large_request_does_not_hold_up_a_small_one() {
     let pool = pool(0, 10);
-    let mut large = Box::pin(pool.encode("q".into(), documents(100, 100), None));
-    let mut small = Box::pin(pool.encode("q".into(), documents(1, 1), None));
+    let mut large =
+        Box::pin(pool.encode("q".into(), documents(100, 100), None, Lengths::default()));
+    let mut small = Box::pin(pool.encode("q".into(), documents(1, 1), None, Lengths::default()));
     assert!(futures_util::poll!(&mut large).is_pending());
     assert!(futures_util::poll!(&mut small).is_pending());
     let sizes = [(); 3].map(|()| pool.shared.next().unwrap().0.documents.len());
@@ -115,10 +118,10 @@ async fn a_large_request_does_not_hold_up_a_small_one() {
 #[tokio::test]
 async fn stopping_finishes_what_waits_and_takes_no_more() {
     let pool = pool(1, 10);
-    let mut waits = Box::pin(pool.encode("q".into(), documents(50, 50), None));
+    let mut waits = Box::pin(pool.encode("q".into(), documents(50, 50), None, Lengths::default()));
     assert!(futures_util::poll!(&mut waits).is_pending());
     pool.stop();
     assert_eq!(waits.await.unwrap().pairs.len(), 50);
-    let refused = pool.encode("q".into(), documents(1, 1), None).await;
+    let refused = pool.encode("q".into(), documents(1, 1), None, Lengths::default()).await;
     assert_eq!(refused, Err(TokenizeError::Stopped));
 }
