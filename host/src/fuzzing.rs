@@ -40,7 +40,7 @@ pub fn configuration(data: &[u8]) {
                 assert!(!faults.to_string().is_empty());
             }
         }
-        Err(faults) => assert!(!faults.faults.is_empty()),
+        Err(fault) => assert!(!fault.faults.is_empty()),
     }
 }
 

@@ -68,13 +68,11 @@ pub fn page(app: &App, side: Side, page: Page, head: &Parts) -> Response<Full<By
             (status, JSON, json(&ready))
         }
         Page::Info if all => {
-            let info = info(app, serving.generation, serving.routes());
-            (StatusCode::OK, JSON, json(&info))
+            (StatusCode::OK, JSON, json(&info(app, serving.generation, serving.routes())))
         }
         Page::Info => match visitor(&serving, &head.headers) {
             Ok(visitor) => {
-                let info = info(app, serving.generation, visitor.routes);
-                (StatusCode::OK, JSON, json(&info))
+                (StatusCode::OK, JSON, json(&info(app, serving.generation, visitor.routes)))
             }
             Err(problem) => {
                 app.metrics.keys_refused.inc();
@@ -142,7 +140,7 @@ fn ready(app: &App, names: bool) -> (StatusCode, Ready) {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Info {
     version: &'static str,
-    /// Counts the configurations taken up since the start, the first included.
+    /// How many configurations the process has served, this one included.
     generation: u64,
     /// The folder or hub id of the default route's model.
     model_id: Arc<str>,
@@ -173,7 +171,7 @@ struct RouteInfo {
     model: Arc<str>,
     /// With their versions, outermost first.
     policies: Vec<String>,
-    /// Names what computes answers: model, policies and parameters.
+    /// What computes its answers, as `x-maitred-chain` has it.
     chain: Arc<str>,
 }
 
@@ -206,12 +204,8 @@ fn info(app: &App, generation: u64, routes: &Routes) -> Info {
     let default_route = default.name.clone();
     let default = default.model.info();
     let route = |route: &Arc<Route>| {
-        let info = RouteInfo {
-            model: route.model.name(),
-            policies: route.policies.clone(),
-            chain: route.chain.clone(),
-        };
-        (route.name.clone(), info)
+        let (model, policies) = (route.model.name(), route.policies.clone());
+        (route.name.clone(), RouteInfo { model, policies, chain: route.chain.clone() })
     };
     let settings = &app.settings;
     Info {
