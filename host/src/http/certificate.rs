@@ -2,6 +2,7 @@
 //! start and whenever they change. A new one that is broken is refused and the
 //! old one stays: a file that is half written must not end the service.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use x509_cert::der::Decode;
 
@@ -26,6 +26,8 @@ use crate::metrics::{Listener, Metrics, TlsReload};
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of a file; a chain of certificates has some thousands.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Reads of the files in one look, until two are the same.
+const READS_MAX: usize = 4;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A certificate with less time left is near its end, or one with less than a
 /// third of its whole time: those that live for days are renewed that late.
@@ -202,16 +204,37 @@ fn days(from: SystemTime, to: SystemTime) -> u64 {
 }
 
 /// The bytes of both files.
+#[derive(PartialEq)]
 struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl Files {
+    /// The files as they are twice in a row. One that is written in this moment can
+    /// be half the old and half the new, and still look like a certificate.
     async fn read(settings: &TlsSettings) -> Result<Files, CertificateError> {
+        let settings = settings.clone();
+        let read = move || {
+            let mut before = Files::read_once(&settings)?;
+            for _ in 1..READS_MAX {
+                let files = Files::read_once(&settings)?;
+                if files == before {
+                    return Ok(files);
+                }
+                before = files;
+            }
+            let (cert, key) = (settings.cert.display(), settings.key.display());
+            Err(CertificateError(format!("read {cert} and {key}: they change while they are read")))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.map_err(|error| CertificateError(format!("read the certificate: {error}")))?
+    }
+
+    fn read_once(settings: &TlsSettings) -> Result<Files, CertificateError> {
         Ok(Files {
-            cert: read(&settings.cert, "server.tls.cert").await?,
-            key: read(&settings.key, "server.tls.key").await?,
+            cert: read(&settings.cert, "server.tls.cert")?,
+            key: read(&settings.key, "server.tls.key")?,
         })
     }
 
@@ -268,13 +291,13 @@ fn lifetime(leaf: &CertificateDer<'_>) -> Option<Lifetime> {
     Some(Lifetime { from: time(validity.not_before)?, until: time(validity.not_after)? })
 }
 
-async fn read(path: &Path, key: &str) -> Result<Vec<u8>, CertificateError> {
+fn read(path: &Path, key: &str) -> Result<Vec<u8>, CertificateError> {
     let failed = |error: std::io::Error| {
         CertificateError(format!("read {} (`{key}`): {error}", path.display()))
     };
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).await.map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(CertificateError(format!(
             "read {} (`{key}`): it is over the limit of {FILE_BYTES_MAX} bytes",
