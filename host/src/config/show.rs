@@ -90,7 +90,7 @@ mod tests {
         let mut found = Vec::new();
         walk(&mut Vec::new(), table, &mut found);
         let key = |mut path: Vec<String>| {
-            if !names && path.len() > 2 {
+            if !names && matches!(place(&path[..1]), Place::Names) {
                 path[1] = "*".into();
             }
             path.join(".")

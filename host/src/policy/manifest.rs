@@ -363,8 +363,9 @@ mod tests {
         check("capabilities = ['clok']", "unknown capability `clok`; did you mean `clock`?");
         check("capabilities = 'clock'", "`capabilities` must be a list of names");
         check(
-            "[params.a]\nmin = 1",
-            "unknown key of `params.a` `min`; there are `description`, `default`",
+            "[params.a]\ncolour = 1",
+            "unknown key of `params.a` `colour`; there are `description`, `type`, `default`, \
+             `choices`, `min`, `above`, `max`, `below`",
         );
         check("params = 1", "`params` must be a table");
         check(
