@@ -9,7 +9,7 @@ use tokenizers::{Tokenizer, TruncationDirection};
 
 use super::TokenizeError;
 use super::frame::{Frame, own_ids};
-use super::prefix::{allows_cuts, prefix};
+use super::prefix::{allows_cuts, beginning, prefix};
 use super::truncate::{Kept, Misfit, enough, keep};
 use crate::config::Truncation;
 use crate::engine::Pair;
@@ -18,6 +18,12 @@ use crate::rerank::Lengths;
 /// Bytes of a long text to read for each token wanted; English has four to five.
 /// If they do not suffice, more are read.
 const BYTES_PER_TOKEN: usize = 8;
+
+/// Bytes of a text that are read at most for each token that a pair may have. What is
+/// behind them counts as truncated. Only a text of very long words or much white space has that
+/// many; one of a letter and a full stop in turn has one byte a token, and a
+/// megabyte of it would take the tokenizer a second and 400 MB.
+const BYTES_PER_TOKEN_MAX: usize = 128;
 
 pub struct PairEncoder {
     tokenizer: Tokenizer,
@@ -35,6 +41,8 @@ pub struct Query {
     ids: Vec<u32>,
     /// It was cut to a limit of the client's.
     cut: bool,
+    /// It has more bytes than may be read.
+    unread: Option<Unread>,
     /// What its documents are cut to.
     lengths: Lengths,
 }
@@ -66,6 +74,15 @@ pub struct EncodedPair {
 struct Text {
     ids: Vec<u32>,
     whole: bool,
+    /// It has more bytes than may be read, and fewer tokens than were wanted.
+    unread: Option<Unread>,
+}
+
+/// A text that was not read to its end, though it might have had tokens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unread {
+    bytes: usize,
+    limit: usize,
 }
 
 impl PairEncoder {
@@ -115,11 +132,19 @@ impl PairEncoder {
         }
     }
 
-    /// Encodes a query, which is always read whole: its length decides what is
-    /// left of the documents.
+    /// Bytes that are read of a text.
+    fn text_bytes_max(&self) -> usize {
+        self.length_max.saturating_mul(BYTES_PER_TOKEN_MAX)
+    }
+
+    /// Encodes a query, which is read whole, as far as texts may be: its length
+    /// decides what is left of the documents.
     pub fn query(&self, text: &str) -> Result<Query, TokenizeError> {
-        let ids = own_ids(&self.tokenizer, text).map_err(failed)?;
-        Ok(Query { ids, cut: false, lengths: Lengths::default() })
+        let limit = self.text_bytes_max();
+        let unread = (text.len() > limit).then_some(Unread { bytes: text.len(), limit });
+        let read = if unread.is_some() { beginning(text, limit) } else { text };
+        let ids = own_ids(&self.tokenizer, read).map_err(failed)?;
+        Ok(Query { ids, cut: unread.is_some(), unread, lengths: Lengths::default() })
     }
 
     /// The pair of a query and a document, which errors name by its position.
@@ -141,6 +166,13 @@ impl PairEncoder {
         // One token beyond the limit shows that there are more.
         let text = self.first_ids(document, enough(asked, room).min(most.saturating_add(1)))?;
         let read = text.ids.len().min(most);
+        if truncation == Truncation::Error {
+            let of_query = query.unread.map(|unread| (None, unread));
+            let of_document = text.unread.map(|unread| (Some(position), unread));
+            if let Some((document, Unread { bytes, limit })) = of_query.or(of_document) {
+                return Err(TokenizeError::TextTooLong { document, bytes, limit });
+            }
+        }
         let kept = keep(asked, read, room, truncation);
         let kept = kept.map_err(|misfit| match misfit {
             Misfit::Pair => TokenizeError::PairTooLong {
@@ -156,25 +188,34 @@ impl PairEncoder {
         let Kept { query: of_query, document: of_document } = kept;
         Ok(EncodedPair {
             pair: self.frame.pair(&query.ids[..of_query], &text.ids[..of_document]),
-            truncated: query.cut || of_query < asked || of_document < text.ids.len(),
+            truncated: query.cut
+                || of_query < asked
+                || of_document < text.ids.len()
+                || text.unread.is_some(),
         })
     }
 
     /// All tokens of a text, or at least so many.
     fn first_ids(&self, text: &str, tokens: usize) -> Result<Text, TokenizeError> {
         let read = |text| own_ids(&self.tokenizer, text).map_err(failed);
-        let mut bytes = tokens * BYTES_PER_TOKEN;
+        let limit = self.text_bytes_max();
+        let mut bytes = tokens.saturating_mul(BYTES_PER_TOKEN);
         while self.cuts
+            && bytes < limit
             && let Some(prefix) = prefix(text, bytes)
         {
             let ids = read(prefix)?;
             if ids.len() >= tokens {
-                return Ok(Text { ids, whole: false });
+                return Ok(Text { ids, whole: false, unread: None });
             }
-            bytes *= 4;
+            bytes = bytes.saturating_mul(4);
         }
-        let ids = read(text)?;
-        Ok(Text { ids, whole: true })
+        if text.len() <= limit {
+            return Ok(Text { ids: read(text)?, whole: true, unread: None });
+        }
+        let ids = read(beginning(text, limit))?;
+        let unread = (ids.len() < tokens).then_some(Unread { bytes: text.len(), limit });
+        Ok(Text { ids, whole: false, unread })
     }
 }
 

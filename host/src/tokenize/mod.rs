@@ -32,6 +32,15 @@ pub enum TokenizeError {
         "the query has {tokens} tokens, special ones included, and leaves no room for document {document} within the limit of {limit}"
     )]
     QueryTooLong { document: usize, tokens: usize, limit: usize },
+    /// The request is at fault: a text that may not be truncated has more bytes than
+    /// are ever read for the tokens that a pair may have.
+    #[error("{} has {bytes} bytes, over the limit of {limit} for a text that is not truncated", text_of(*document))]
+    TextTooLong {
+        /// Position in the request; `None` is the query.
+        document: Option<usize>,
+        bytes: usize,
+        limit: usize,
+    },
     /// The request is at fault: its own limit leaves nothing of the texts.
     #[error(
         "a query and a document may have {limit} tokens together, and {special} special ones leave no room for them"
@@ -46,6 +55,13 @@ pub enum TokenizeError {
     /// A bug, or a text that the tokenizer cannot take.
     #[error("the tokenizer failed: {0}")]
     Failed(String),
+}
+
+fn text_of(document: Option<usize>) -> String {
+    match document {
+        Some(document) => format!("document {document}"),
+        None => "the query".to_owned(),
+    }
 }
 
 fn least(tokens: usize, at_least: bool) -> String {

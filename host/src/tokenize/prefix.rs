@@ -15,7 +15,8 @@
 //!   whether they must be whole words is decided by neighbours that a space and
 //!   the end of a text equal.
 //!
-//! Any other tokenizer reads its texts whole.
+//! Any other tokenizer reads its texts whole, up to a bound on what may be read at
+//! all: memory and time grow with every byte, and nothing can stop a tokenizer.
 
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
@@ -58,6 +59,13 @@ fn splits_at_spaces(pre_tokenizer: &PreTokenizerWrapper) -> bool {
         P::Sequence(parts) => parts.as_ref().first().is_some_and(splits_at_spaces),
         _ => false,
     }
+}
+
+/// The beginning of a text, of about so many bytes: where to cut changes nothing if
+/// that can be had, else between two characters.
+pub fn beginning(text: &str, bytes: usize) -> &str {
+    let provable = cut(text, bytes).filter(|at| *at < 2 * bytes);
+    &text[..provable.unwrap_or_else(|| text.floor_char_boundary(bytes))]
 }
 
 /// A prefix of at least so many bytes with the same first tokens; `None` if there

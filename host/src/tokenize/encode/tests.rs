@@ -178,12 +178,41 @@ fn a_megabyte_is_not_read_to_keep_a_few_words() {
     let long = read(&"bread and tides ".repeat(100_000));
     assert!(!long.whole && long.ids.len() < 500, "{}", long.ids.len());
     // A long word is one unknown token: the next prefix is longer.
-    let words = format!("{} ", "x".repeat(200)).repeat(2_000);
+    let words = format!("{} ", "x".repeat(101)).repeat(2_000);
     let sparse = read(&words);
     assert!(!sparse.whole && sparse.ids.len() >= 64, "{}", sparse.ids.len());
     // Nowhere to cut.
-    assert!(read(&"語".repeat(1000)).whole);
+    assert!(read(&"語".repeat(2000)).whole);
     assert!(read(&"bread and tides ".repeat(20)).whole);
+}
+
+/// Nowhere to cut, and more bytes than anyone should read.
+#[test]
+fn no_text_is_read_without_end() {
+    let encoder = encoder(BERT, 64, Truncation::LongestFirst);
+    let read_max = encoder.text_bytes_max();
+    for text in ["a.", "語", "a", "\u{300}", " ", "a\n"] {
+        let long = text.repeat(16 * 1024 * 1024 / text.len());
+        let document = encoder.first_ids(&long, 64).unwrap();
+        let query = encoder.query(&long).unwrap();
+        for ids in [&document.ids, &query.ids] {
+            assert!(ids.len() <= read_max, "{text:?}: {} tokens", ids.len());
+        }
+        assert!(!document.whole && query.cut, "{text:?}");
+        let enough = document.ids.len() >= 64;
+        assert_ne!(document.unread.is_some(), enough, "{text:?}");
+        let pair = encoder.pair(&query, &long, 0, Truncation::LongestFirst).unwrap();
+        assert!(pair.truncated, "{text:?}");
+    }
+    // What is not truncated is not cut either.
+    let strict = |query: &str, document: &str| {
+        let query = encoder.query(query).unwrap();
+        encoder.pair(&query, document, 7, Truncation::Error).unwrap_err().to_string()
+    };
+    let blank = " ".repeat(100_000);
+    let limit = "over the limit of 8192 for a text that is not truncated";
+    assert_eq!(strict(&blank, "a"), format!("the query has 100000 bytes, {limit}"));
+    assert_eq!(strict("a", &blank), format!("document 7 has 100000 bytes, {limit}"));
 }
 
 #[test]
