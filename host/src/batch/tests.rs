@@ -98,6 +98,26 @@ async fn a_lone_call_waits_for_nobody() {
     batcher.stop().await;
 }
 
+/// However slow the last batch was: a call that nobody is before is tried.
+#[tokio::test(start_paused = true)]
+async fn an_idle_batcher_refuses_nobody() {
+    let _clock = hold_clock();
+    let (mut stage, batcher, _) = staged(1, &settings()).await;
+    let slow = begin(batcher.score(call(&[&[1]]))).await;
+    let batch = stage.next().await;
+    let long: &[u32] = &[1; 75];
+    // The engine's own clock is the real one, so the speed is set by one batch
+    // that takes a moment of it.
+    std::thread::sleep(Duration::from_millis(20));
+    batch.go(Act::Score);
+    slow.await.unwrap();
+    let hasty = Call { deadline: Instant::now() + Duration::from_millis(1), ..call(&[long]) };
+    let hasty = begin(batcher.score(hasty)).await;
+    stage.next().await.go(Act::Score);
+    assert_eq!(hasty.await.unwrap().logits, truths(&[long]));
+    batcher.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_of_eight_pairs_uses_all_replicas() {
     let _clock = hold_clock();
@@ -167,7 +187,7 @@ const WAYS: [(Wrong, &str); 4] = [
     (Wrong::Does(Act::Panic), "the engine panicked: as the test wished"),
     (Wrong::Does(Act::Err), "the device failed: as the test wished"),
     (Wrong::Does(Act::NotANumber), "logit 1 of 2 is NaN"),
-    (Wrong::Hangs, "a batch took longer than batch_ms_max, 10000 ms"),
+    (Wrong::Hangs, "a batch took longer than its limit, 10000 ms"),
 ];
 
 #[tokio::test(start_paused = true)]

@@ -191,8 +191,13 @@ impl Worker {
         }
     }
 
-    /// By how much a call would miss its deadline: it is better told now.
+    /// By how much a call would miss its deadline: it is better told now. Where
+    /// nobody is before it there is nothing to wait for; and were it refused for a
+    /// speed that was measured in a bad moment, nothing would ever measure another.
     fn late_by(&self, call: &Call, now: Instant) -> Option<Duration> {
+        if self.schedule.is_empty() && self.flights.iter().all(Option::is_none) {
+            return None;
+        }
         let tokens = call.pairs.iter().map(|pair| pair.tokens() as u64).sum();
         let Call { route, priority, weight, .. } = call;
         let call_now = Newcomer { route, priority: *priority, weight: *weight, tokens };

@@ -2,9 +2,9 @@
 //! fails. It knows batches, but no requests, queues or tickets.
 //!
 //! A replica fails when its engine panics, errs, answers with something that is
-//! not a number, or takes longer than `batch_ms_max`; an engine that says that the
-//! batch is at fault has not failed, or any client could take it out. Then the thread is given
-//! up, and after a pause a new one makes a new engine. A thread cannot be
+//! not a number, or hangs; an engine that says that the batch is at fault has not
+//! failed, or any client could take it out. Then the thread is given up, and after
+//! a pause a new one makes a new engine. A thread cannot be
 //! killed: one that hangs keeps its engine's memory until it returns, if ever.
 //! What it still reports carries an old generation and is not heard.
 //!
@@ -30,6 +30,13 @@ const RESTART_DOUBLINGS_MAX: u32 = 6;
 
 /// Failures in a row after which a replica no longer counts as about to return.
 const HOPE_FAILURES_MAX: u32 = 3;
+
+/// A batch hangs after so many times what the largest took while the engine warmed
+/// up, though not before the time below and never later than `batch_ms_max`. So a
+/// hung replica's pairs can still be scored elsewhere before their deadlines, which
+/// a limit that is wide enough for any model would not leave time for.
+const HANG_FACTOR: u32 = 20;
+const HANG_MS_MIN: Duration = Duration::from_secs(10);
 
 /// Threads that hang in their engine, beyond which a replica is not restarted
 /// until one of them returns: each may hold a model's memory.
@@ -79,7 +86,10 @@ pub struct Report {
 enum Event {
     /// The engine is made and warms up.
     Made(EngineTraits),
-    Ready,
+    Ready {
+        /// What the slowest batch took while it warmed up.
+        longest: Duration,
+    },
     Scored(Outcome),
     /// The batch is at fault; no replica can score it.
     Rejected(String),
@@ -109,7 +119,7 @@ pub enum Failure {
     Rejected(String),
     #[error("logit {position} of {pairs} is {value}")]
     NotFinite { position: usize, pairs: usize, value: f32 },
-    #[error("a batch took longer than batch_ms_max, {} ms", .0.as_millis())]
+    #[error("a batch took longer than its limit, {} ms", .0.as_millis())]
     Hung(Duration),
 }
 
@@ -144,6 +154,8 @@ pub struct Replica {
     thread: Option<Thread>,
     /// There from when the first engine was made.
     traits: Option<EngineTraits>,
+    /// What a batch may take.
+    limit: Duration,
     /// In a row; a scored batch ends the row.
     failures: u32,
     /// Threads that were given up and have not been joined.
@@ -198,6 +210,7 @@ impl Replica {
         now: Instant,
     ) -> Self {
         let mut replica = Replica {
+            limit: plan.batch_ms_max,
             plan,
             index,
             reports,
@@ -259,8 +272,7 @@ impl Replica {
             // A thread that has gone is found out at its limit.
             let _ = thread.batches.send(batch);
         }
-        let until = now + self.plan.batch_ms_max;
-        self.phase = Phase::Busy { until };
+        self.phase = Phase::Busy { until: now + self.limit };
     }
 
     /// Hears what a thread reports.
@@ -275,7 +287,8 @@ impl Replica {
                 self.phase = Phase::Starting { until };
                 News::None
             }
-            Event::Ready => {
+            Event::Ready { longest } => {
+                self.limit = hang_limit(longest, self.plan.batch_ms_max);
                 self.phase = Phase::Idle;
                 News::Ready
             }
@@ -298,7 +311,7 @@ impl Replica {
             return News::None;
         }
         if !matches!(self.phase, Phase::Failed { .. }) {
-            return self.fail(Failure::Hung(self.plan.batch_ms_max), now);
+            return self.fail(Failure::Hung(self.limit), now);
         }
         self.join_finished();
         if self.former.iter().filter(|former| former.hung).count() >= HUNG_THREADS_MAX {
@@ -357,6 +370,8 @@ impl Replica {
 
     fn spawn(&mut self, now: Instant) -> News {
         self.generation += 1;
+        // Until the new engine has shown how fast it is.
+        self.limit = self.plan.batch_ms_max;
         let (batches, given) = mpsc::channel();
         let voice = thread::Voice {
             replica: self.index,
@@ -376,6 +391,11 @@ impl Replica {
             Err(error) => self.fail(Failure::Thread(error.to_string()), now),
         }
     }
+}
+
+/// What a batch may take if the slowest took `longest`.
+fn hang_limit(longest: Duration, batch_ms_max: Duration) -> Duration {
+    (longest * HANG_FACTOR).max(HANG_MS_MIN).min(batch_ms_max)
 }
 
 /// Waits for a thread. Its panics were caught and reported, except one in

@@ -92,6 +92,17 @@ async fn every_batch_has_its_limit_warm_up_included() {
     replica.stop().into_iter().for_each(join);
 }
 
+#[test]
+fn a_fast_engine_hangs_sooner() {
+    let limit = |longest_ms, max_s| {
+        hang_limit(Duration::from_millis(longest_ms), max_s * SECOND).as_millis()
+    };
+    assert_eq!(limit(1, 60), 10_000, "pauses of the machine are no hang");
+    assert_eq!(limit(1_000, 60), 20_000);
+    assert_eq!(limit(5_000, 60), 60_000);
+    assert_eq!(limit(1, 2), 2_000, "batch_ms_max is the last word");
+}
+
 #[tokio::test]
 async fn threads_that_hang_are_bounded() {
     let (release, held) = std::sync::mpsc::channel::<()>();

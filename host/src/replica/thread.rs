@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -39,10 +39,11 @@ fn live(plan: &Plan, batches: &Receiver<Batch>, voice: &Voice) -> Result<(), Fai
     let mut engine = guarded(|| (plan.factory)())?;
     let traits = guarded(|| Ok(engine.traits()))?;
     voice.say(Event::Made(traits.clone()));
+    let mut longest = Duration::ZERO;
     for batch in plan.warm_up.batches(&traits) {
-        score(engine.as_mut(), &batch)?;
+        longest = longest.max(score(engine.as_mut(), &batch)?.took);
     }
-    voice.say(Event::Ready);
+    voice.say(Event::Ready { longest });
     while let Ok(batch) = batches.recv() {
         match score(engine.as_mut(), &batch) {
             Ok(outcome) => voice.say(Event::Scored(outcome)),
