@@ -77,7 +77,7 @@ impl Plan {
         Ok(Plan {
             checkpoint: checkpoint.clone(),
             kind: settings.engine,
-            dtype: dtype(settings.precision, &device(settings.device)?)?,
+            dtype: dtype(settings, &device(settings.device)?)?,
             length_max: settings.length_max.unwrap_or(model_max).min(model_max),
             threads: settings.replica_threads,
         })
@@ -171,7 +171,11 @@ fn pooled<T>(work: impl FnOnce() -> T) -> T {
 
 fn device(kind: DeviceKind) -> Result<Device, EngineError> {
     let failed = |error: candle_core::Error| EngineError::Device(error.to_string());
-    let metal = || Device::new_metal(0).map_err(failed);
+    // Without a GPU, candle takes the first of an empty list.
+    let metal = || match std::panic::catch_unwind(|| Device::new_metal(0)) {
+        Ok(device) => device.map_err(failed),
+        Err(_) => Err(EngineError::Device("there is no Metal device".to_owned())),
+    };
     let cuda = || Device::new_cuda(0).map_err(failed);
     match kind {
         DeviceKind::Cpu => Ok(Device::Cpu),
@@ -179,10 +183,15 @@ fn device(kind: DeviceKind) -> Result<Device, EngineError> {
         DeviceKind::Metal => metal(),
         DeviceKind::Cuda if !cfg!(feature = "cuda") => Err(not_compiled_in("cuda")),
         DeviceKind::Cuda => cuda(),
-        DeviceKind::Auto if cfg!(feature = "metal") => metal().or(Ok(Device::Cpu)),
-        DeviceKind::Auto if cfg!(feature = "cuda") => cuda().or(Ok(Device::Cpu)),
+        DeviceKind::Auto if cfg!(feature = "metal") => Ok(metal().unwrap_or_else(cpu_instead)),
+        DeviceKind::Auto if cfg!(feature = "cuda") => Ok(cuda().unwrap_or_else(cpu_instead)),
         DeviceKind::Auto => Ok(Device::Cpu),
     }
+}
+
+fn cpu_instead(error: EngineError) -> Device {
+    tracing::warn!("{error}; the CPU computes instead");
+    Device::Cpu
 }
 
 fn not_compiled_in(device: &str) -> EngineError {
@@ -191,8 +200,21 @@ fn not_compiled_in(device: &str) -> EngineError {
     ))
 }
 
-fn dtype(precision: Precision, device: &Device) -> Result<DType, EngineError> {
-    match (precision, device.is_cpu()) {
+fn dtype(settings: &ModelSettings, device: &Device) -> Result<DType, EngineError> {
+    // The mask of candle's own models is the least f32, which is infinite in f16,
+    // and 0 times that is no number.
+    if settings.engine == EngineKind::CandleStock {
+        match settings.precision {
+            Precision::Auto => return Ok(DType::F32),
+            Precision::F16 => {
+                return Err(EngineError::Unsupported(
+                    "precision f16 with candle's stock models, whose mask overflows in it; supported: f32, and bf16 on GPUs".to_owned(),
+                ));
+            }
+            Precision::F32 | Precision::Bf16 => {}
+        }
+    }
+    match (settings.precision, device.is_cpu()) {
         (Precision::Auto, true) | (Precision::F32, _) => Ok(DType::F32),
         (Precision::Auto, false) | (Precision::F16, _) => Ok(DType::F16),
         (Precision::Bf16, false) => Ok(DType::BF16),
