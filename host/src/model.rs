@@ -241,7 +241,13 @@ impl Model {
         let work =
             Work { pairs: documents.len() as u64, tokens: documents.iter().map(bound).sum() };
         let granted = context.allowance.granted();
-        context.allowance.take(work).ok_or_else(|| Error::PolicyFailed {
+        let taken = match context.report.bypassed() {
+            false => context.allowance.take(work),
+            // Of several queries others may still be with their chains, which are
+            // held to the chain's share first.
+            true => context.allowance.take_bypass(work).or_else(|| context.allowance.take(work)),
+        };
+        taken.ok_or_else(|| Error::PolicyFailed {
             policy: format!("chain of {}", context.route).into(),
             reason: format!(
                 "asks the model for {} more pairs and {} more tokens, and is over the \
@@ -286,6 +292,10 @@ impl Model {
                 TokenizeError::QueryTooLong { document: named(document), tokens, limit }
                     .to_string(),
             ),
+            TokenizeError::TextTooLong { document, bytes, limit } => Error::Invalid(
+                TokenizeError::TextTooLong { document: document.map(named), bytes, limit }
+                    .to_string(),
+            ),
             TokenizeError::NoRoom { .. } => Error::Invalid(error.to_string()),
             TokenizeError::Full { .. } => Error::Overloaded { retry_after: self.retry_after() },
             TokenizeError::Stopped => self.stopped(),
@@ -328,8 +338,7 @@ impl Rerank for Model {
     }
 }
 
-/// Tokens that a pair may have, before anyone tokenized it: a token covers at
-/// least a byte, and four special ones frame the pair.
+/// Tokens that a pair counts as before anyone tokenized it (see `admission`).
 pub fn tokens_bound(query: &str, document: &str, length_max: u64) -> u64 {
     (query.len() as u64 + document.len() as u64 + 4).min(length_max)
 }

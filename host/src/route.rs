@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::time::Instant;
 
-use crate::admission::{Admission, Allowance, Work};
+use crate::admission::{Admission, Allowance, Needs, Work};
 use crate::config::Filtered;
 use crate::metrics::{self, Metrics};
 use crate::model::{Model, ModelInfo, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
@@ -184,6 +184,8 @@ pub struct Route {
     /// Share of the model in proportion to other routes' weights.
     pub weight: u32,
     pub amplification_max: u64,
+    /// Whether the plain model answers for a chain that fails.
+    pub bypasses: bool,
     pub filtered: Filtered,
     pub limits: EdgeLimits,
     pub metrics: Arc<Metrics>,
@@ -289,7 +291,7 @@ impl Route {
     }
 
     fn admit(&self, ask: &Ask) -> Result<Allowance, Error> {
-        let admitted = self.model.admission().admit(self.work(ask), self.model.retry_after());
+        let admitted = self.model.admission().admit(self.needs(ask), self.model.retry_after());
         admitted.map_err(|error| match error {
             Error::Overloaded { retry_after } => overloaded(retry_after),
             error => error,
@@ -297,7 +299,7 @@ impl Route {
     }
 
     /// A bound on what the request may cost the model, its chain included.
-    fn work(&self, ask: &Ask) -> Work {
+    fn needs(&self, ask: &Ask) -> Needs {
         let length_max = self.model.length_max() as u64;
         let tokens = ask
             .documents
@@ -307,7 +309,11 @@ impl Route {
                 crate::model::tokens_bound(ask.query.of(index), &document.text, length_max)
             })
             .sum();
-        Work { pairs: ask.documents.len() as u64, tokens }.times(self.amplification_max)
+        let sent = Work { pairs: ask.documents.len() as u64, tokens };
+        Needs {
+            chain: sent.times(self.amplification_max),
+            bypass: sent.times(u64::from(self.bypasses)),
+        }
     }
 
     fn observe(&self, report: &Report, took: Duration) {

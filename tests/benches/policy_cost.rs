@@ -4,8 +4,8 @@
 //! `cargo bench -p maitred-tests --bench policy_cost` (add `--profile dev` to
 //! measure without building the world again). Chains take turns in
 //! short windows, so that a noisy machine is noisy for all of them; the tables
-//! have the median and the best window. It cannot show what many requests at
-//! once cost each other.
+//! have the median and the best window, and the last one is for a text in Markdown.
+//! It cannot show what many requests at once cost each other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use maitred::admission::{Admission, Work};
-use maitred::config::{OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
+use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
 use maitred::rerank::{
@@ -23,6 +23,8 @@ use maitred::rerank::{
 use maitred_tests::guests;
 
 const DOCUMENTS: [u32; 3] = [1, 100, 1000];
+/// The column that the Markdown table has.
+const TYPICAL: usize = 1;
 const CHARACTERS: usize = 400;
 const WINDOWS: usize = 31;
 const WINDOW: Duration = Duration::from_millis(25);
@@ -31,7 +33,7 @@ const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// A policy with the parameters that make it work on the documents below.
 type Place = (&'static str, &'static [(&'static str, &'static str)]);
 
-const CHAINS: [&[Place]; 13] = [
+const CHAINS: [&[Place]; 14] = [
     &[],
     &[("passes_on", &[])],
     &[("passes_on", &[]), ("passes_on", &[])],
@@ -39,6 +41,7 @@ const CHAINS: [&[Place]; 13] = [
     &[("passages", &[("words", "30"), ("overlap", "0")])],
     &[("dedupe", &[])],
     &[("dedupe", &[]), ("passages", &[])],
+    &[("fresh", &[])],
     &[("redact", &[])],
     &[("allow", &[])],
     &[("threshold", &[("min", "0")])],
@@ -82,7 +85,7 @@ async fn main() -> anyhow::Result<()> {
             let params = params.iter().map(|(name, value)| (name.to_string(), value.to_string()));
             links.push(Link { policy, params: params.collect() });
         }
-        let about = ModelInfo { name: "echo".into(), tokens_max: 512 };
+        let about = ModelInfo { name: "echo".into(), tokens_max: 512, precision: "f32".into() };
         let (model, on_failure) = (Arc::new(Echo), OnFailure::Fail);
         chains.push(Chain::new(links, model, about, on_failure, metrics.clone())?);
     }
@@ -94,6 +97,7 @@ async fn main() -> anyhow::Result<()> {
     println!("documents of {CHARACTERS} characters, {WINDOWS} windows of {WINDOW:?}");
     table("median, µs a request", &columns, |times| times[times.len() / 2]);
     table("best, µs a request", &columns, |times| times[0]);
+    markdown(&columns[TYPICAL]);
     Ok(())
 }
 
@@ -114,6 +118,21 @@ fn table(title: &str, columns: &[Vec<Vec<f64>>], pick: impl Fn(&[f64]) -> f64) {
     }
 }
 
+/// One row a policy that stands alone; what the model and the chain take without one
+/// is in every row.
+fn markdown(column: &[Vec<f64>]) {
+    println!("\n{} documents of {CHARACTERS} characters, µs a request\n", DOCUMENTS[TYPICAL]);
+    println!("| policy | median | best |\n|---|---:|---:|");
+    for (places, times) in CHAINS.iter().zip(column) {
+        let name = match places {
+            [] => "none".into(),
+            [one] => format!("`{}`", place(one)),
+            _ => continue,
+        };
+        println!("| {name} | {:.0} | {:.0} |", times[times.len() / 2], times[0]);
+    }
+}
+
 /// A policy as its row names it.
 fn place((name, params): &Place) -> String {
     match params {
@@ -130,7 +149,8 @@ async fn load(sandbox: &Sandbox, name: &str) -> anyhow::Result<Arc<Policy>> {
     let settings = PolicySettings {
         component: guests::component(name),
         required: None,
-        grants: Vec::new(),
+        // Of all of them, one asks for a power.
+        grants: if name == "fresh" { vec![Grant::Clock] } else { Vec::new() },
         limits: PolicyLimits {
             cpu_ms_max: Duration::from_secs(1),
             memory_bytes_max: MEMORY_BYTES_MAX,
@@ -145,13 +165,18 @@ async fn load(sandbox: &Sandbox, name: &str) -> anyhow::Result<Arc<Policy>> {
 
 /// µs a request, for each chain its windows, fastest first.
 async fn measure(chains: &[Chain], count: u32) -> anyhow::Result<Vec<Vec<f64>>> {
-    let (plain, owned) = (request(count, false), request(count, true));
+    let plain = request(count, Arc::default());
+    let owned = request(count, fields("tenant", "bench"));
+    let dated = request(count, fields("date", "2001-01-01"));
     let mut windows = vec![Vec::new(); chains.len()];
     // The first window warms the pool.
     for window in 0..=WINDOWS {
         for ((chain, names), times) in chains.iter().zip(CHAINS).zip(&mut windows) {
-            let needs_owner = names.iter().any(|(name, _)| *name == "allow");
-            let request = if needs_owner { &owned } else { &plain };
+            let request = match names {
+                [("allow", _)] => &owned,
+                [("fresh", _)] => &dated,
+                _ => &plain,
+            };
             let begin = Instant::now();
             let mut requests = 0;
             while begin.elapsed() < WINDOW || requests == 0 {
@@ -170,13 +195,13 @@ async fn measure(chains: &[Chain], count: u32) -> anyhow::Result<Vec<Vec<f64>>> 
     Ok(windows)
 }
 
-/// Documents of words that are all different, so that none is a duplicate. They
-/// have no fields, unless they are to be the caller's.
-fn request(count: u32, owned: bool) -> Request {
-    let fields: Arc<[Field]> = match owned {
-        true => Arc::new([Field { name: "tenant".into(), value: Value::Text("bench".into()) }]),
-        false => Arc::default(),
-    };
+/// What some policies look at.
+fn fields(name: &str, value: &str) -> Arc<[Field]> {
+    Arc::new([Field { name: name.into(), value: Value::Text(value.into()) }])
+}
+
+/// Documents of words that are all different, so that none is a duplicate.
+fn request(count: u32, fields: Arc<[Field]>) -> Request {
     let document = |index: u32| {
         let mut text = String::new();
         let mut word = 0;

@@ -74,7 +74,7 @@ impl Lab {
     }
 
     pub fn try_chain(&self, links: Vec<Link>, on_failure: OnFailure) -> Result<Chain, PolicyError> {
-        let about = ModelInfo { name: "words".into(), tokens_max: 512 };
+        let about = ModelInfo { name: "words".into(), tokens_max: 512, precision: "f32".into() };
         let (model, metrics) = (self.model.clone(), self.metrics.clone());
         Chain::new(links, model, about, on_failure, metrics)
     }

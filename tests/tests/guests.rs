@@ -100,7 +100,7 @@ impl Table {
     }
 
     fn chain(&self, links: Vec<Link>, on_failure: OnFailure) -> Result<Chain, PolicyError> {
-        let about = ModelInfo { name: "words".into(), tokens_max: 512 };
+        let about = ModelInfo { name: "words".into(), tokens_max: 512, precision: "f32".into() };
         Chain::new(links, self.model.clone(), about, on_failure, self.metrics.clone())
     }
 

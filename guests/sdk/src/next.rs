@@ -11,7 +11,7 @@ use crate::{Ranking, Request, Result};
 
 /// Whoever ranks after this policy. Waiting for it costs the policy nothing.
 ///
-/// Each call counts: a policy's limits say how many it may make (8 unless they
+/// Each call counts: a policy's limits say how many it may make (16 unless they
 /// are set otherwise), and the route's bound on amplification how many documents
 /// all of them may send to the model (4 times what the client sent).
 #[derive(Clone, Default)]

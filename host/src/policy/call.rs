@@ -88,7 +88,7 @@ pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
         wanted: None,
         caller: None,
         params: Arc::default(),
-        model: Arc::new(ModelInfo { name: "none".into(), tokens_max: 0 }),
+        model: Arc::new(ModelInfo { name: "none".into(), tokens_max: 0, precision: "none".into() }),
     };
     let (driver, _) = mpsc::unbounded_channel();
     let next = Next { stage: 0, driver };

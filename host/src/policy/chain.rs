@@ -46,6 +46,8 @@ pub struct ModelInfo {
     pub name: Arc<str>,
     /// Tokens that a pair of query and document may have.
     pub tokens_max: u32,
+    /// The numbers it computes in.
+    pub precision: Arc<str>,
 }
 
 pub struct Chain {

@@ -211,6 +211,7 @@ impl host::context::Host for Guest {
         Ok(host::context::ModelInfo {
             name: self.facts.model.name.to_string(),
             tokens_max: self.facts.model.tokens_max,
+            precision: self.facts.model.precision.to_string(),
         })
     }
 }

@@ -3,17 +3,17 @@
 //! `dedupe@5a0c11223344,fresh@9d8e7f6a5b4c+1f2e3d4c,mini@77aa88bb99cc`.
 //!
 //! A policy is named by its component's sha256 and, if it has parameters (its
-//! route's, or its manifest's defaults), theirs; the model by the settings that
-//! decide its scores. Names are checked to be visible ASCII without `@`, `+` and
+//! route's, or its manifest's defaults) or powers that were granted, by theirs; the
+//! model by the settings that decide its scores. Names are checked to be visible ASCII without `@`, `+` and
 //! `,`, so the text can stand in a header and be taken apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::ModelSettings;
+use crate::config::{Grant, ModelSettings};
 
 /// Digits of a sha256 that tell versions apart.
 const VERSION_DIGITS: usize = 12;
@@ -21,16 +21,22 @@ const VERSION_DIGITS: usize = 12;
 const PARAMS_DIGITS: usize = 8;
 
 /// A policy in its place.
-pub fn policy(name: &str, version: &str, params: &BTreeMap<Arc<str>, Arc<str>>) -> String {
+pub fn policy(
+    name: &str,
+    version: &str,
+    grants: &[Grant],
+    params: &BTreeMap<Arc<str>, Arc<str>>,
+) -> String {
     let mut named = format!("{name}@{version}");
-    if !params.is_empty() {
+    if !params.is_empty() || !grants.is_empty() {
+        let grants: BTreeSet<&str> = grants.iter().map(|grant| grant.name()).collect();
         // Lengths keep one text from reading as two.
         let text = params.iter().fold(String::new(), |mut text, (name, value)| {
             let (name_bytes, value_bytes) = (name.len(), value.len());
             let _ = write!(text, "{name_bytes} {name} {value_bytes} {value} ");
             text
         });
-        let _ = write!(named, "+{}", digits(&text, PARAMS_DIGITS));
+        let _ = write!(named, "+{}", digits(&format!("{text}{grants:?}"), PARAMS_DIGITS));
     }
     named
 }
@@ -59,11 +65,12 @@ mod tests {
     use crate::config::{Raw, check};
 
     #[test]
-    fn a_policy_is_named_by_version_and_parameters() {
-        let named = |params: &[(&str, &str)]| {
+    fn a_policy_is_named_by_version_parameters_and_powers() {
+        let granted = |grants: &[Grant], params: &[(&str, &str)]| {
             let params = params.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-            policy("fresh", "0123456789ab", &params)
+            policy("fresh", "0123456789ab", grants, &params)
         };
+        let named = |params: &[(&str, &str)]| granted(&[], params);
         assert_eq!(named(&[]), "fresh@0123456789ab");
         let days = named(&[("days", "30")]);
         assert_eq!(days.len(), "fresh@0123456789ab+".len() + PARAMS_DIGITS, "{days}");
@@ -71,6 +78,13 @@ mod tests {
         for other in [&[("days", "31")][..], &[("day", "s30")], &[("days", "30"), ("a", "")]] {
             assert_ne!(days, named(other), "{other:?}");
         }
+        let clock = granted(&[Grant::Clock], &[]);
+        assert_ne!(clock, named(&[]));
+        assert_ne!(clock, granted(&[Grant::Random], &[]));
+        assert_eq!(
+            granted(&[Grant::Clock, Grant::Random], &[]),
+            granted(&[Grant::Random, Grant::Clock], &[])
+        );
     }
 
     #[test]

@@ -211,12 +211,17 @@ impl Build<'_> {
         if let Some(warning) = &checkpoint.warning {
             tracing::warn!(model = &**name, "{warning}");
         }
+        // Weights are read and converted here, which may take seconds of a core.
+        let factory = tokio::task::spawn_blocking({
+            let (checkpoint, settings) = (checkpoint.clone(), settings.clone());
+            move || engine::factory(&checkpoint, &settings)
+        });
         let parts = ModelParts {
             source: settings.source.as_str().into(),
             tokenizer: checkpoint.tokenizer.clone(),
             token_types: checkpoint.config.type_vocab > 1,
             length_max: checkpoint.config.length_max,
-            factory: engine::factory(&checkpoint, settings)?,
+            factory: factory.await.context("the task that loads the model failed")??,
         };
         Ok(Model::start(name.clone(), settings, parts, self.metrics).await?)
     }
@@ -246,10 +251,19 @@ impl Build<'_> {
         for Link { policy, params } in &links {
             let params = policy.params(params).map_err(failed)?;
             versions.push(format!("{}@{}", policy.name(), policy.version()));
-            chain.push(identity::policy(policy.name(), policy.version(), &params));
+            chain.push(identity::policy(
+                policy.name(),
+                policy.version(),
+                policy.capabilities(),
+                &params,
+            ));
         }
         chain.push(identity::model(&model.name(), &self.settings.models[&settings.model]));
-        let about = ModelInfo { name: model.name(), tokens_max: model.length_max() as u32 };
+        let about = ModelInfo {
+            name: model.name(),
+            tokens_max: model.length_max() as u32,
+            precision: model.info().traits.precision.into(),
+        };
         let metrics = self.metrics.clone();
         let stage = Chain::new(links, model.clone(), about, settings.on_failure, metrics)
             .map_err(failed)?;
@@ -260,10 +274,8 @@ impl Build<'_> {
             policies: versions,
             chain: chain.join(",").into(),
             weight: settings.weight,
-            // A bypass asks the model once more, after the chain may have used
-            // its share.
-            amplification_max: settings.amplification_max
-                + u64::from(settings.on_failure == OnFailure::Bypass),
+            amplification_max: settings.amplification_max,
+            bypasses: settings.on_failure == OnFailure::Bypass && !settings.policies.is_empty(),
             filtered: settings.filtered,
             limits: EdgeLimits {
                 documents_max: self.settings.server.documents_max,

@@ -47,7 +47,7 @@ use crate::context::ModelInfo;
 use crate::{Document, Error, Next, Params, Policy, Ranked, Ranking, Request, Result, Scale};
 
 /// Calls of the next stage that a policy may make, as on a host with defaults.
-const CALLS_MAX: usize = 8;
+const CALLS_MAX: usize = 16;
 /// Time that a request has, as on a host with defaults.
 const REMAINING: Duration = Duration::from_secs(30);
 
@@ -82,7 +82,7 @@ impl Default for Kit {
                 wanted: None,
                 caller: None,
                 clock: None,
-                model: ModelInfo { name: "model".into(), tokens_max: 512 },
+                model: ModelInfo { name: "model".into(), tokens_max: 512, precision: "f32".into() },
             },
             manifest: None,
             script: Rc::new(|request| Ok(words_in_common(request))),
@@ -160,7 +160,7 @@ impl Kit {
 
     /// The model that the chain ends in, and the tokens that a pair may have.
     pub fn model(mut self, name: &str, tokens_max: u32) -> Self {
-        self.facts.model = ModelInfo { name: name.into(), tokens_max };
+        self.facts.model = ModelInfo { name: name.into(), tokens_max, ..self.facts.model };
         self
     }
 
