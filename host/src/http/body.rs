@@ -102,8 +102,9 @@ impl Room {
     {
         let announced = announced(headers);
         self.check(announced.unwrap_or(0), announced)?;
+        // Room is taken for what has come, not for what is announced: else a few
+        // clients that announce much and send nothing would hold all of it.
         let mut share = Share::default();
-        share.grow(&self.kib, announced.unwrap_or(0) as usize)?;
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -120,7 +121,6 @@ impl Room {
                 continue;
             }
             if rest.is_empty() {
-                rest.reserve(announced.unwrap_or(0).max(length as u64) as usize);
                 rest.extend_from_slice(&std::mem::take(&mut first));
             }
             rest.extend_from_slice(&data);

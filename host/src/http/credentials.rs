@@ -112,17 +112,14 @@ pub struct Charge<'s> {
 }
 
 impl Charge<'_> {
-    /// Gives it back if the server had no room for the request, or took it for
-    /// wrong: neither cost the model anything. A request that came in and failed
-    /// later stays charged.
+    /// Gives it back if the server had no room for the request. Whatever else goes
+    /// wrong may have cost the model something (of several queries one is refused
+    /// when others are scored), and stays charged.
     pub fn settle(self, problem: &Problem) {
         let unserved = matches!(
             problem,
             Problem::Domain(
-                Error::Overloaded { .. }
-                    | Error::Unavailable { .. }
-                    | Error::TooLarge { .. }
-                    | Error::Invalid(_)
+                Error::Overloaded { .. } | Error::Unavailable { .. } | Error::TooLarge { .. }
             )
         );
         if let Some(holder) = self.holder.filter(|_| unserved) {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json as json_of};
 
 use super::document::{Document, Sent, documents};
-use super::object::{Bound, Kind, Object, kind, text};
+use super::object::{Bound, Kind, Object, invalid, kind, text};
 use super::{Bounds, Call, Encoded, Envelope, Problem, Served, json, truncation};
 use crate::http::errors::Shape;
 use crate::rerank::{Lengths, Priority};
@@ -229,7 +229,7 @@ pub struct Request {
     pub return_documents: Option<bool>,
     /// The fields of a document that make its text, a line each; `text` if it is
     /// absent. A document that is an object must have one of them.
-    #[schemars(extend("maxItems" = "fields_max"))]
+    #[schemars(extend("maxItems" = "fields_max", "uniqueItems" = true))]
     pub rank_fields: Option<Vec<String>>,
     /// Tokens of a document that are read, without special ones. If it is
     /// absent, 4096 on the paths of version 2, else as many as the model reads.
@@ -353,12 +353,18 @@ pub fn decode(
 
 fn rank_fields(body: &Object<'_>, bounds: &Bounds) -> Result<Vec<String>, Problem> {
     let bound = Bound { what: "the number of `rank_fields`", max: bounds.fields_max };
-    let names = body.list("rank_fields", bound)?.unwrap_or_default();
-    names
-        .into_iter()
-        .enumerate()
-        .map(|(index, raw)| text(&format!("rank_fields[{index}]"), raw))
-        .collect()
+    let given = body.list("rank_fields", bound)?.unwrap_or_default();
+    let mut names: Vec<String> = Vec::with_capacity(given.len());
+    for (index, raw) in given.into_iter().enumerate() {
+        let at = format!("rank_fields[{index}]");
+        let name = text(&at, raw)?;
+        // Each copies its member: a short body could ask for a very long text.
+        if names.contains(&name) {
+            return Err(invalid(format!("`{at}` names `{name}` a second time")));
+        }
+        names.push(name);
+    }
+    Ok(names)
 }
 
 fn top_n(body: &Object<'_>, manners: &Manners) -> Result<Option<u32>, Problem> {

@@ -193,6 +193,45 @@ async fn what_the_server_could_not_take_is_not_charged() {
     assert!(server.app.metrics.render().contains(overloaded));
 }
 
+/// What callers used is what the model worked on for them: not what they sent, and
+/// not what came to nothing.
+#[tokio::test]
+async fn usage_is_counted_by_caller() {
+    let (callers, [shop, wiki]) = known([("shop", ""), ("wiki", "")]);
+    // A chain that asks the model twice, or gets its refusal after it did.
+    let working = stage(|request, context| {
+        context.report.add_pairs(2, 30, 0);
+        context.report.add_pairs(1, 12, 1);
+        let refuses = &*request.query == "refuse";
+        async move {
+            match refuses {
+                true => Err(Error::Denied("no".into())),
+                false => Ok(read_scores(&request)),
+            }
+        }
+        .boxed()
+    });
+    let server = Server::start(app_with(working, callers, |_| ())).await;
+    let mut client = server.client().await;
+    let refused = TEI.replace("\"q\"", "\"refuse\"");
+    for (key, body, status) in
+        [(&shop, TEI, 200), (&shop, TEI, 200), (&shop, &*refused, 403), (&wiki, TEI, 200)]
+    {
+        assert_eq!(client.post("/rerank", &bearer(key), body).await.status, status);
+    }
+    let metrics = server.app.metrics.render();
+    for line in [
+        r#"maitred_caller_pairs_total{caller="shop"} 6"#,
+        r#"maitred_caller_tokens_total{caller="shop"} 84"#,
+        r#"maitred_caller_pairs_total{caller="wiki"} 3"#,
+        r#"maitred_caller_tokens_total{caller="wiki"} 42"#,
+        r#"maitred_caller_requests_total{caller="shop",outcome="answered"} 2"#,
+        r#"maitred_caller_requests_total{caller="shop",outcome="refused"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+}
+
 #[tokio::test]
 async fn stages_see_the_caller_and_its_priority() {
     let (callers, [low, normal, high]) =

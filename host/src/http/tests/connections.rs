@@ -78,6 +78,25 @@ async fn bodies_held_at_once_have_a_limit_together() {
     assert_eq!(second.post("/rerank", "", &large).await.status, 200);
 }
 
+/// Room is taken by what has come, not by what is announced.
+#[tokio::test]
+async fn who_announces_and_sends_nothing_takes_no_room() {
+    let server = Server::start(app(reader(), |s| {
+        s.body_bytes_max = 2048;
+        s.bodies_bytes_max = 8192;
+    }))
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        let mut client = server.client().await;
+        client.send("POST /rerank HTTP/1.1\r\nhost: x\r\ncontent-length: 2048\r\n\r\n{").await;
+        silent.push(client);
+    }
+    let large = TEI.replace("\"q\"", &format!("{:?}", "q".repeat(1500)));
+    let reply = server.client().await.post("/rerank", "", &large).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+}
+
 #[tokio::test]
 async fn a_head_over_the_limit_is_refused() {
     let server = Server::start(app(reader(), |s| s.header_bytes_max = 8192)).await;

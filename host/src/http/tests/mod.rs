@@ -34,9 +34,23 @@ use crate::model::ModelInfo;
 use crate::rerank::{Context, Error, Priority, Ranked, Ranking, Request as Asked, Rerank, Scale};
 use crate::route::{Backend, EdgeLimits, Route};
 
+/// What is behind the edge, as a test wants it.
 struct Model {
     admission: Arc<Admission>,
     ready: AtomicBool,
+    /// What it expects a newcomer to wait.
+    wait: Duration,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let limit = Work { pairs: 100_000, tokens: 100_000_000 };
+        Model {
+            admission: Admission::new(limit),
+            ready: AtomicBool::new(true),
+            wait: Duration::ZERO,
+        }
+    }
 }
 
 impl Backend for Model {
@@ -57,7 +71,7 @@ impl Backend for Model {
     }
 
     fn wait(&self, _route: &str, _priority: Priority, _weight: u32) -> Duration {
-        Duration::ZERO
+        self.wait
     }
 
     fn length_max(&self) -> usize {
@@ -162,24 +176,42 @@ fn app_with(
     callers: Callers,
     change: impl FnOnce(&mut ServerSettings),
 ) -> Arc<App> {
-    app_of(stage, (Filtered::Omit, callers), change)
+    app_of(stage, Rest { callers, ..Rest::default() }, change)
 }
 
 /// Whose routes do so with what the stage leaves out.
 fn app_that_does(filtered: Filtered, stage: Arc<dyn Rerank>) -> Arc<App> {
-    app_of(stage, (filtered, Callers::default()), |_| ())
+    app_of(stage, Rest { filtered, ..Rest::default() }, |_| ())
+}
+
+/// Whose routes all lead to this model.
+fn app_before(model: Model, stage: Arc<dyn Rerank>) -> Arc<App> {
+    app_of(stage, Rest { model, ..Rest::default() }, |_| ())
+}
+
+/// What an app has beside its stage and its settings.
+struct Rest {
+    model: Model,
+    filtered: Filtered,
+    callers: Callers,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        let (model, callers) = (Model::default(), Callers::default());
+        Rest { model, filtered: Filtered::Omit, callers }
+    }
 }
 
 fn app_of(
     stage: Arc<dyn Rerank>,
-    (filtered, callers): (Filtered, Callers),
+    rest: Rest,
     change: impl FnOnce(&mut ServerSettings),
 ) -> Arc<App> {
     let mut settings = check(&mut Raw::default()).unwrap().server;
     change(&mut settings);
     let metrics = Metrics::new();
-    let limit = Work { pairs: 100_000, tokens: 100_000_000 };
-    let model = Arc::new(Model { admission: Admission::new(limit), ready: AtomicBool::new(true) });
+    let model = Arc::new(rest.model);
     let route = |name: &str, policies: &[&str]| Route {
         name: Arc::from(name),
         model: model.clone(),
@@ -188,7 +220,8 @@ fn app_of(
         chain: [policies, &["mini@0123456789ab"]].concat().join(",").into(),
         weight: 1,
         amplification_max: 1,
-        filtered,
+        bypasses: false,
+        filtered: rest.filtered,
         limits: EdgeLimits {
             documents_max: settings.documents_max,
             queries_at_once: settings.queries_at_once,
@@ -198,7 +231,7 @@ fn app_of(
     };
     let routes = [route("plain", &[]), route("fresh", &["fresh@0123456789ab"])];
     let routes = Arc::new(Routes::new(routes, Arc::from("plain")));
-    let serving = Serving::new(routes, callers);
+    let serving = Serving::new(routes, rest.callers);
     App::new(serving, settings, metrics)
 }
 

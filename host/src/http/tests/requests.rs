@@ -1,6 +1,7 @@
 //! One request after the other: routes, dialects, refusals, pages.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU32;
 
 use super::*;
 use crate::http::dialect::Dialect;
@@ -298,6 +299,86 @@ async fn a_deadline_from_the_head_is_kept() {
     assert_eq!(reply.json(), body);
 }
 
+/// Whoever would wait for most of its time, or finds no room, is told so before
+/// anything is done for it.
+#[tokio::test]
+async fn the_edge_refuses_at_the_door() {
+    let entered = Arc::new(AtomicU32::new(0));
+    let counting = || {
+        let entered = entered.clone();
+        stage(move |request, _| {
+            entered.fetch_add(1, Ordering::Relaxed);
+            async move { Ok(read_scores(&request)) }.boxed()
+        })
+    };
+    // Four fifths of the time may pass in the queue.
+    for (wait_ms, timeout_ms, expected) in [
+        (800, "1000", Ok(())),
+        (801, "1000", Err(("1", "100 ms"))),
+        (3300, "1000", Err(("3", "2500 ms"))),
+        (3300, "5000", Ok(())),
+        // Without a wish it is the server's default of 30 s.
+        (24_000, "", Ok(())),
+        (90_000, "", Err(("30", "30000 ms"))),
+    ] {
+        let model = Model { wait: Duration::from_millis(wait_ms), ..Model::default() };
+        let server = Server::start(app_before(model, counting())).await;
+        let header = match timeout_ms {
+            "" => String::new(),
+            ms => format!("x-maitred-timeout-ms: {ms}\r\n"),
+        };
+        let before = entered.load(Ordering::Relaxed);
+        let reply = server.client().await.post("/rerank", &header, TEI).await;
+        let status = if expected.is_ok() { 200 } else { 429 };
+        assert_eq!(reply.status, status, "{wait_ms} of {timeout_ms}: {reply:?}");
+        let served = entered.load(Ordering::Relaxed) - before;
+        assert_eq!(served, u32::from(expected.is_ok()), "{wait_ms} of {timeout_ms}");
+        if let Err((retry_after, time)) = expected {
+            assert_eq!(reply.header("retry-after"), Some(retry_after));
+            let text = format!("the server is at capacity; try again in {time}");
+            assert_eq!(reply.json(), json!({"error": text, "error_type": "Overloaded"}));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_door_lets_nobody_in_and_opens_again() {
+    let limit = Work { pairs: 3, tokens: 100 };
+    let (gate, stage) = gate();
+    let model = Model { admission: Admission::new(limit), ..Model::default() };
+    let server = Server::start(app_before(model, stage)).await;
+    let (mut inside, mut outside) = (server.client().await, server.client().await);
+    inside.send(post("/rerank", "", TEI)).await;
+    gate.entered.notified().await;
+
+    // One of two pairs too many: half of those inside must leave, who need 1.5 s.
+    let reply = outside.post("/rerank", "", TEI).await;
+    let text = "the server is at capacity; try again in 750 ms";
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+    assert_eq!(reply.json(), json!({"error": text, "error_type": "Overloaded"}));
+    // What could never fit is not told to come again.
+    let long = format!(r#"{{"query":"q","texts":["{}"]}}"#, "x".repeat(200));
+    for (body, text) in [
+        (
+            r#"{"query":"q","texts":["1","2","3","4"]}"#,
+            "the number of pairs the request may cause is 4, over the limit of 3",
+        ),
+        (&*long, "the number of tokens the request may cause is 205, over the limit of 100"),
+    ] {
+        let reply = outside.post("/rerank", "", body).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (413, None));
+        assert_eq!(reply.json(), json!({"error": text, "error_type": "Validation"}));
+    }
+
+    assert_eq!(gate.entered.notified().now_or_never(), None, "nobody else came in");
+
+    gate.open.notify_one();
+    assert_eq!(inside.reply().await.status, 200);
+    // It is kept for whoever comes next.
+    gate.open.notify_one();
+    assert_eq!(outside.post("/rerank", "", TEI).await.status, 200);
+}
+
 /// Leaves out every document whose text is no number.
 fn filter() -> Arc<dyn Rerank> {
     stage(|mut request, _| {
@@ -483,8 +564,12 @@ async fn pages_say_how_the_server_is() {
     assert_eq!(info["max_client_batch_size"], 1000);
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     let routes = json!({
-        "plain": {"model": "mini", "policies": []},
-        "fresh": {"model": "mini", "policies": ["fresh@0123456789ab"]},
+        "plain": {"model": "mini", "policies": [], "chain": "mini@0123456789ab"},
+        "fresh": {
+            "model": "mini",
+            "policies": ["fresh@0123456789ab"],
+            "chain": "fresh@0123456789ab,mini@0123456789ab",
+        },
     });
     assert_eq!(info["routes"], routes);
     assert_eq!(info["models"]["mini"]["replicas"], json!(["idle"]));
@@ -502,10 +587,7 @@ async fn pages_say_how_the_server_is() {
 #[tokio::test]
 async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
     let app = app(reader(), |_| ());
-    let model = Arc::new(Model {
-        admission: Admission::new(Work::default()),
-        ready: AtomicBool::new(false),
-    });
+    let model = Arc::new(Model { ready: AtomicBool::new(false), ..Model::default() });
     let default = app.serving();
     let default = default.routes().default_route();
     let route = Route {
@@ -516,6 +598,7 @@ async fn a_model_that_is_not_ready_makes_the_server_not_ready() {
         chain: default.chain.clone(),
         weight: 1,
         amplification_max: 1,
+        bypasses: false,
         filtered: Filtered::Omit,
         limits: default.limits,
         metrics: app.metrics.clone(),

@@ -59,6 +59,10 @@ impl Schemas<'_> {
                 .is_none_or(|items| items.iter().all(|item| self.is_valid(said, item))),
             "minItems" => value.as_array().is_none_or(|items| items.len() as f64 >= number()),
             "maxItems" => value.as_array().is_none_or(|items| items.len() as f64 <= number()),
+            "uniqueItems" => value.as_array().is_none_or(|items| {
+                assert_eq!(said, true);
+                items.iter().enumerate().all(|(place, item)| !items[..place].contains(item))
+            }),
             "minimum" => value.as_f64().is_none_or(|value| value >= number()),
             "maximum" => value.as_f64().is_none_or(|value| value <= number()),
             "pattern" => {
