@@ -786,16 +786,16 @@ impl Target {
     fn finish(self) -> Result<bool, CheckpointError> {
         let differs = || CheckpointError::Exists { path: self.out.clone() };
         let io = |error| CheckpointError::io(&self.out, error);
-        if self.out.exists() {
-            let same = contents(&self.out).map_err(io)? == contents(&self.temporary).map_err(io)?;
-            return if same { Ok(true) } else { Err(differs()) };
+        if !self.out.exists() {
+            match std::fs::rename(&self.temporary, &self.out) {
+                Ok(()) => return Ok(false),
+                // Somebody else was quicker.
+                Err(_) if self.out.exists() => {}
+                Err(error) => return Err(io(error)),
+            }
         }
-        match std::fs::rename(&self.temporary, &self.out) {
-            Ok(()) => Ok(false),
-            // Somebody else was quicker.
-            Err(_) if self.out.exists() => Err(differs()),
-            Err(error) => Err(io(error)),
-        }
+        let same = contents(&self.out).map_err(io)? == contents(&self.temporary).map_err(io)?;
+        if same { Ok(true) } else { Err(differs()) }
     }
 }
 

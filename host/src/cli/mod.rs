@@ -61,6 +61,8 @@ pub fn main() -> ExitCode {
             Command::Model(command) => model::run(command).await,
         }
     });
+    // Whoever has work to finish has done so; a thread that hangs is not waited for.
+    runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -106,7 +106,7 @@ fn print_info(checkpoint: &Checkpoint) -> anyhow::Result<()> {
         ("weights", format!("{} bytes: {}", info.bytes, types.join(", "))),
         ("tokens of a pair", format!("up to {}", info.length_max)),
         ("activation", info.activation.name().to_owned()),
-        ("scores", info.score.name().to_owned()),
+        ("authors' scores", info.score.name().to_owned()),
     ];
     lines.extend(info.note.map(|note| ("note", note)));
     for (what, value) in lines {

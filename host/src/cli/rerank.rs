@@ -24,7 +24,7 @@ pub struct RerankArguments {
     query: String,
     /// Route whose policies stand in front of the model; the plain model of the
     /// default route if absent.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "policies")]
     route: Option<String>,
     /// File of documents, one a line; `.jsonl` for objects with `text` and
     /// fields; `-` for standard input, which is read if no document is given.
@@ -65,6 +65,10 @@ pub async fn run(arguments: RerankArguments) -> anyhow::Result<()> {
     // Nobody else waits, so a large file is no reason to refuse.
     settings.server.documents_max = usize::MAX;
     settings.server.request_ms_max = Duration::from_secs(24 * 3600);
+    for model in settings.models.values_mut() {
+        model.batch.queue_pairs_max = u64::MAX;
+        model.batch.queue_tokens_max = u64::MAX;
+    }
     let stack = Stack::start(&settings, &Hub::from_env()).await?;
     let ask = Ask {
         query: arguments.query.as_str().into(),

@@ -1,10 +1,11 @@
 //! Where a command's settings come from: defaults, then the file, then the
 //! environment, then flags. Flags and their environment variables are one thing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use crate::config::{DEFAULT_ROUTE, Raw, RawLink, RawPolicy, Settings, check};
 
@@ -40,7 +41,7 @@ pub struct ServerArguments {
     #[arg(long, env = "MAITRED_OPS_LISTEN", value_name = "ADDR")]
     ops_listen: Option<String>,
     /// Let everyone call who reaches the server, without a key.
-    #[arg(long, env = "MAITRED_ANONYMOUS")]
+    #[arg(long, env = "MAITRED_ANONYMOUS", value_parser = BoolishValueParser::new())]
     anonymous: bool,
 }
 
@@ -115,11 +116,24 @@ impl SettingsArguments {
             let route = default_route(raw)?;
             raw.origins.note_flag(&format!("policies.{name}.component"), "--policy");
             raw.origins.note_flag(&format!("routes.{route}.policies"), "--policy");
-            raw.policies.insert(name.clone(), RawPolicy::at(component.clone()));
+            let policy = raw.policies.entry(name.clone());
+            let policy = policy.or_insert_with(|| RawPolicy::at(component.clone()));
+            if !is_same(&policy.component, component) {
+                bail!(
+                    "--policy {}: a policy is already called `{name}`, and is {}",
+                    component.display(),
+                    policy.component.display()
+                );
+            }
             raw.routes.entry(route).or_default().policies.push(RawLink::Name(name));
         }
         Ok(())
     }
+}
+
+/// Whether two paths lead to one file.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// The name of the route that flags speak of.

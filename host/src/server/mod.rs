@@ -12,6 +12,7 @@ mod stack;
 mod watch;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -24,6 +25,10 @@ pub use self::stack::{Change, Stack};
 use crate::checkpoint::Hub;
 use crate::config::{Raw, Settings, TlsSettings};
 use crate::http::{self, App, Listeners, Tls};
+
+/// After the grace, when nobody waits for an answer any more: how long threads may
+/// take to end. One that hangs in its engine never does.
+const THREADS_MS_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until ctrl-c or SIGTERM, then drains. `raw` is `settings` as they were
 /// written, and `source` where they can be read again.
@@ -39,9 +44,14 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
             None => None,
         },
     };
-    let stop = stop_signal().context("failed to listen for signals")?;
+    let mut stop = Box::pin(stop_signal().context("failed to listen for signals")?);
     let hangups = Hangups::listen().context("failed to listen for signals")?;
-    let stack = Stack::start(&settings, hub).await?;
+    // A start may fetch gigabytes; nobody should have to wait for that to stop it.
+    let stack = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(()),
+        stack = Stack::start(&settings, hub) => stack?,
+    };
     announce(&stack, &listeners)?;
     let app = App::new(stack.serving(None), server.clone(), stack.metrics().clone());
     let (end, ended) = oneshot::channel();
@@ -53,7 +63,13 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
         drop(end);
     };
     let drained = http::serve(listeners, app, stop).await;
-    following.await.context("the task that reloads failed")?.stop().await;
+    let stack = following.await.context("the task that reloads failed")?;
+    if tokio::time::timeout(THREADS_MS_MAX, stack.stop()).await.is_err() {
+        tracing::warn!(
+            "threads of a model did not end within {} ms and are left behind",
+            THREADS_MS_MAX.as_millis()
+        );
+    }
     if drained.requests_cut > 0 {
         let grace_ms = settings.server.drain_ms_max.as_millis();
         anyhow::bail!(
