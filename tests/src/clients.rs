@@ -12,12 +12,12 @@ use crate::fixtures::repository;
 /// Where `cargo xtask test` makes the environments.
 const FOLDER: &str = "MAITRED_TEST_CLIENTS";
 
-/// The Python of an environment.
-fn python(environment: &str) -> PathBuf {
+/// A program of an environment.
+pub fn program(environment: &str, name: &str) -> PathBuf {
     let folder = std::env::var_os(FOLDER).unwrap_or_else(|| {
         panic!("{FOLDER} names the folder of the clients' Python environments; `cargo xtask test` makes it")
     });
-    PathBuf::from(folder).join(environment).join("bin").join("python")
+    PathBuf::from(folder).join(environment).join("bin").join(name)
 }
 
 /// A script, and the environment that has what it imports.
@@ -30,7 +30,7 @@ impl Script {
     /// Runs it to its end; what it prints, as JSON. A script that finds something
     /// wrong ends with an exception.
     pub async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Value {
-        let output = Command::new(python(self.environment))
+        let output = Command::new(program(self.environment, "python"))
             .arg(repository("tests/clients").join(self.name))
             .args(arguments)
             .envs(variables.iter().copied())

@@ -2,10 +2,11 @@
 //!
 //! They are built on first use, so that no test runs against yesterday's guest.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use guest_builder::policies;
 
+use crate::fixtures::repository;
 use crate::process::built_folder;
 
 include!(concat!(env!("OUT_DIR"), "/hostile_names.rs"));
@@ -26,16 +27,38 @@ pub fn component(name: &str) -> PathBuf {
 /// The text of a guest that no compiler would make: a whole component, or a core
 /// with the usual policy around it.
 fn written_by_hand(name: &str) -> Option<String> {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let workspace = tests.parent().expect("the tests are a folder of the workspace");
-    let hostile = workspace.join("guests/hostile");
-    let read = |file: PathBuf| std::fs::read_to_string(hostile.join(file)).ok();
-    if let Some(whole) = read(format!("components/{name}.wat").into()) {
-        return Some(whole);
+    let read = |file: String| std::fs::read_to_string(hostile().join(file)).ok();
+    read(format!("components/{name}.wat"))
+        .or_else(|| read(format!("cores/{name}.wat")).map(|core| around(&core)))
+}
+
+/// The text of a policy, given that of its core.
+fn around(core: &str) -> String {
+    let policy = std::fs::read_to_string(hostile().join("policy.wat"));
+    policy.expect("cores have a policy around them").replace("  CORE\n", core)
+}
+
+fn hostile() -> PathBuf {
+    repository("guests/hostile")
+}
+
+/// A policy of so many small functions, all different: what takes a compiler long.
+/// Nobody should call it.
+pub fn large_component(functions: usize) -> Vec<u8> {
+    let mut core = String::from(
+        "(core module $main
+           (memory (export \"memory\") 1)
+           (func (export \"realloc\") (param i32 i32 i32 i32) (result i32) unreachable)
+           (func (export \"rerank\") (param i32 i32 i32 i32) (result i32) unreachable)\n",
+    );
+    for number in 0..functions {
+        core += &format!(
+            "(func (param i32) (result i32)
+               (i32.xor (i32.const {number}) (i32.load (i32.mul (local.get 0) (i32.const 3)))))\n"
+        );
     }
-    let core = read(format!("cores/{name}.wat").into())?;
-    let policy = read("policy.wat".into()).expect("cores have a policy around them");
-    Some(policy.replace("  CORE\n", &core))
+    core += ")\n(core instance $core (instantiate $main))\n";
+    wat::parse_str(around(&core)).expect("the text is ours")
 }
 
 /// Tests run in processes of their own, so the file appears whole or not at all.

@@ -1,11 +1,13 @@
 //! What the tests of this crate share: where fixtures and guests are, a sandbox
-//! with a model that needs no files, and a server in this process.
+//! with a model that needs no files, a server in this process or in its own, and
+//! what devices are tested with.
 
 pub mod clients;
 pub mod fixtures;
 pub mod guests;
 pub mod lab;
 pub mod process;
+pub mod selftest;
 pub mod server;
 mod tier;
 

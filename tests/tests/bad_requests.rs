@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use maitred_tests::fixtures::checkpoint;
 use maitred_tests::server::TestServer;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -47,11 +48,31 @@ struct Bad {
     /// What the answer's body contains; nothing where the fault is found before
     /// there is a request that could have an answer of ours.
     says: &'static str,
+    /// The members of the answer's body, where they are judged.
+    shape: Option<Shape>,
+}
+
+impl Bad {
+    fn shaped(self, shape: Shape) -> Bad {
+        Bad { shape: Some(shape), ..self }
+    }
 }
 
 fn bad(sends: impl Into<Vec<u8>>, status: u16, says: &'static str) -> Bad {
-    Bad { sends: sends.into(), ends: false, status, says }
+    Bad { sends: sends.into(), ends: false, status, says, shape: None }
 }
+
+/// The members of an error's body, in the order of the alphabet, by whose clients read
+/// it: the table "Errors" of `docs/dialects.md`.
+type Shape = &'static [&'static str];
+
+const TEI: Shape = &["error", "error_type"];
+const COHERE: Shape = &["message"];
+const JINA_OR_VOYAGE: Shape = &["detail"];
+const VLLM_OR_INFINITY: Shape = &["error.code", "error.message", "error.param", "error.type"];
+const SHARED: Shape = &["detail", "message"];
+/// Where nobody knows yet who asks.
+const ANY: Shape = &["detail", "error", "error_type", "message"];
 
 /// A request that HTTP itself does not allow. hyper answers those, with no body.
 fn broken(sends: impl Into<Vec<u8>>) -> Bad {
@@ -71,21 +92,46 @@ fn raw(head: &str, body: &str) -> Vec<u8> {
     format!("{head}\r\n\r\n{body}").into()
 }
 
-/// Two dialects and their paths; what they share is asked of each.
+/// A dialect and its path; what all share is asked of each. (`/score` calls its query
+/// otherwise and has a list of its own.)
 struct Dialect {
     path: &'static str,
     /// What its list of documents is called.
     documents: &'static str,
     /// The status of a body that is JSON, and wrong.
     invalid: u16,
+    shape: Shape,
 }
 
-const DIALECTS: [Dialect; 4] = [
-    Dialect { path: "/rerank", documents: "texts", invalid: 422 },
-    Dialect { path: "/rerank", documents: "documents", invalid: 400 },
-    Dialect { path: "/v1/rerank", documents: "documents", invalid: 400 },
-    Dialect { path: "/v2/rerank", documents: "documents", invalid: 400 },
-];
+impl Dialect {
+    /// Of the errors before the body is read: it may have to tell whose client asks.
+    fn shape_unread(&self) -> Shape {
+        if self.path == "/rerank" { ANY } else { self.shape }
+    }
+}
+
+const DIALECTS: [Dialect; 12] = {
+    const fn tei(path: &'static str) -> Dialect {
+        Dialect { path, documents: "texts", invalid: 422, shape: TEI }
+    }
+    const fn family(path: &'static str, shape: Shape) -> Dialect {
+        Dialect { path, documents: "documents", invalid: 400, shape }
+    }
+    [
+        tei("/rerank"),
+        tei("/tei/rerank"),
+        family("/rerank", SHARED),
+        family("/v1/rerank", SHARED),
+        family("/v2/rerank", SHARED),
+        family("/cohere/v1/rerank", COHERE),
+        family("/cohere/v2/rerank", COHERE),
+        family("/jina/v1/rerank", JINA_OR_VOYAGE),
+        family("/voyage/v1/rerank", JINA_OR_VOYAGE),
+        family("/vllm/rerank", VLLM_OR_INFINITY),
+        family("/vllm/v2/rerank", VLLM_OR_INFINITY),
+        family("/infinity/rerank", VLLM_OR_INFINITY),
+    ]
+};
 
 const GOOD_TEI: &str = r#"{"query":"q","texts":["a"]}"#;
 const GOOD: &str = r#"{"query":"q","documents":["a"]}"#;
@@ -114,9 +160,13 @@ fn no_json() -> Vec<Bad> {
         (b"null", "the body must be a JSON object; found null"),
         (deep.as_bytes(), "the body is not JSON: "),
     ];
-    let paths = ["/rerank", "/v1/rerank", "/v2/rerank"];
+    let mut paths: Vec<_> = DIALECTS.iter().map(|d| (d.path, d.shape_unread())).collect();
+    paths.push(("/score", VLLM_OR_INFINITY));
+    paths.sort_unstable();
+    paths.dedup();
     let all = paths.iter().flat_map(|path| bodies.iter().map(move |case| (path, case)));
-    all.map(|(path, (body, says))| bad(post(path, "", body), 400, says)).collect()
+    all.map(|((path, shape), (body, says))| bad(post(path, "", body), 400, says).shaped(*shape))
+        .collect()
 }
 
 /// Bodies that are JSON objects, and wrong in what every dialect has.
@@ -124,11 +174,11 @@ fn wrong_in_all_dialects() -> Vec<Bad> {
     let deep = format!("[{}{}]", "[".repeat(5_000), "]".repeat(5_000));
     let nine = format!("[{}\"a\"]", "\"a\",".repeat(8));
     let mut all = Vec::new();
-    for Dialect { path, documents, invalid } in DIALECTS {
+    for Dialect { path, documents, invalid, shape } in DIALECTS {
         let tei = invalid == 422;
         let empty = 400;
         let mut check = |body: String, status: u16, says: &'static str| {
-            all.push(bad(post(path, "", body), status, says));
+            all.push(bad(post(path, "", body), status, says).shaped(shape));
         };
         let mut query = |query: &str, status: u16, says| {
             check(format!(r#"{{{query}"{documents}":["a"]}}"#), status, says);
@@ -179,23 +229,20 @@ fn wrong_in_all_dialects() -> Vec<Bad> {
             "[0].fields.a`: expected a string, a number, a boolean or a list of strings, found an object",
         );
     }
-    let neither = "the body has neither `texts` (as TEI clients send) nor";
-    all.extend([
-        bad(post("/rerank", "", r#"{"query":"q"}"#), 400, neither),
-        bad(post("/rerank", "", r#"{"query":"q","texts":null}"#), 400, neither),
-        bad(post("/rerank", "", "{}"), 400, neither),
-        bad(
-            post("/rerank", "", r#"{"query":"q","texts":["a"],"documents":["a"]}"#),
-            400,
-            "the body has both `texts` and `documents`",
-        ),
-        bad(post("/v1/rerank", "", r#"{"query":"q"}"#), 400, "`documents` is missing"),
-        bad(
-            post("/v2/rerank", "", r#"{"query":"q","documents":null}"#),
-            400,
-            "`documents` is missing",
-        ),
-    ]);
+    let neither = "the body has neither `texts` (as TEI's clients send) nor";
+    let both = "the body has both `texts` and `documents`";
+    for (body, says) in [
+        (r#"{"query":"q"}"#, neither),
+        (r#"{"query":"q","texts":null}"#, neither),
+        ("{}", neither),
+        (r#"{"query":"q","texts":["a"],"documents":["a"]}"#, both),
+    ] {
+        all.push(bad(post("/rerank", "", body), 400, says).shaped(ANY));
+    }
+    let missing = "`documents` is missing";
+    let null = r#"{"query":"q","documents":null}"#;
+    all.push(bad(post("/v1/rerank", "", r#"{"query":"q"}"#), 400, missing).shaped(SHARED));
+    all.push(bad(post("/v2/rerank", "", null), 400, missing).shaped(SHARED));
     all
 }
 
@@ -203,13 +250,13 @@ fn wrong_in_all_dialects() -> Vec<Bad> {
 fn wrong_members() -> Vec<Bad> {
     let tei = |member: &str, says| {
         let body = format!(r#"{{"query":"q","texts":["a"],{member}}}"#);
-        bad(post("/rerank", "", body), 422, says)
+        bad(post("/rerank", "", body), 422, says).shaped(TEI)
     };
     let cohere = |member: &str, status, says| {
         let body = format!(r#"{{"query":"q","documents":["a"],{member}}}"#);
         [
-            bad(post("/v1/rerank", "", &body), status, says),
-            bad(post("/v2/rerank", "", &body), status, says),
+            bad(post("/v1/rerank", "", &body), status, says).shaped(SHARED),
+            bad(post("/v2/rerank", "", &body), status, says).shaped(SHARED),
         ]
     };
     let mut all = vec![
@@ -227,7 +274,7 @@ fn wrong_members() -> Vec<Bad> {
         "-1",
         "-0",
         "1.5",
-        "1e2",
+        "1e-2",
         "4294967296",
         "99999999999999999999999999999999999999",
         "\"3\"",
@@ -246,17 +293,13 @@ fn wrong_members() -> Vec<Bad> {
             404,
             "no route or model is named `gpt`; the routes are `other`, `plain`",
         ),
-        (
-            r#""priority":-1"#,
-            400,
-            "`priority`: expected an integer from 0 to 999, found the number -1",
-        ),
-        (r#""priority":1000"#, 400, "`priority`: expected an integer from 0 to 999"),
-        (r#""priority":"high""#, 400, "`priority`: expected an integer from 0 to 999"),
+        (r#""priority":"high""#, 400, "`priority`: expected an integer, found a string"),
+        (r#""priority":0.5"#, 400, "`priority`: expected an integer, found the number 0.5"),
         (r#""max_tokens_per_doc":0"#, 400, "`max_tokens_per_doc`: expected an integer from 1"),
         (r#""max_chunks_per_doc":-5"#, 400, "`max_chunks_per_doc`: expected an integer from 1"),
         (r#""rank_fields":"title""#, 400, "`rank_fields`: expected a list, found a string"),
         (r#""rank_fields":[1]"#, 400, "`rank_fields[0]`: expected a string"),
+        (r#""rank_fields":["a","a"]"#, 400, "`rank_fields[1]` names `a` a second time"),
         (
             r#""rank_fields":["a","b","c","d","e"]"#,
             413,
@@ -273,10 +316,107 @@ fn wrong_members() -> Vec<Bad> {
     all
 }
 
+/// What single members may not be in the dialects that have them.
+fn wrong_members_elsewhere() -> Vec<Bad> {
+    let member = |(path, shape): (&str, Shape), member: &str, says| {
+        let body = format!(r#"{{"query":"q","documents":["a"],{member}}}"#);
+        bad(post(path, "", body), 400, says).shaped(shape)
+    };
+    let jina = |text: &str, says| member(("/jina/v1/rerank", JINA_OR_VOYAGE), text, says);
+    let voyage = |text: &str, says| member(("/voyage/v1/rerank", JINA_OR_VOYAGE), text, says);
+    let vllm = |text: &str, says| member(("/vllm/rerank", VLLM_OR_INFINITY), text, says);
+    let infinity = |text: &str, says| member(("/infinity/rerank", VLLM_OR_INFINITY), text, says);
+    let cohere = |text: &str, says| member(("/cohere/v2/rerank", COHERE), text, says);
+    vec![
+        cohere(
+            r#""priority":-1"#,
+            "`priority`: expected an integer from 0 to 999, found the number -1",
+        ),
+        cohere(r#""priority":1000"#, "`priority`: expected an integer from 0 to 999"),
+        cohere(r#""priority":"high""#, "`priority`: expected an integer from 0 to 999"),
+        jina(r#""top_n":0"#, "`top_n`: expected an integer from 1, found the number 0"),
+        jina(r#""top_n":-3"#, "`top_n`: expected an integer from 1, found the number -3"),
+        jina(r#""max_doc_length":0"#, "`max_doc_length`: expected an integer from 1"),
+        jina(r#""max_query_length":"8""#, "`max_query_length`: expected an integer from 1"),
+        jina(r#""return_documents":"no""#, "`return_documents`: expected true or false"),
+        bad(
+            post("/jina/v1/rerank", "", r#"{"query":"q","documents":[{"image":"x"}]}"#),
+            400,
+            "`documents[0]` has `image` and no `text`",
+        ),
+        voyage(r#""top_k":0"#, "`top_k`: expected an integer from 1, found the number 0"),
+        voyage(r#""top_k":99999999999999999999"#, "`top_k`: expected an integer from 1"),
+        voyage(r#""truncation":"END""#, "`truncation`: expected true or false, found a string"),
+        voyage(r#""return_documents":1"#, "`return_documents`: expected true or false"),
+        voyage(r#""model":1"#, "`model`: expected a string, found the number 1"),
+        // Voyage's clients alone send it there.
+        member(
+            ("/v1/rerank", JINA_OR_VOYAGE),
+            r#""top_k":-1"#,
+            "`top_k`: expected an integer from 1",
+        ),
+        vllm(r#""top_n":4294967296"#, "`top_n`: expected an integer, found"),
+        vllm(
+            r#""truncate_prompt_tokens":-2"#,
+            "`truncate_prompt_tokens`: expected an integer from -1",
+        ),
+        vllm(r#""max_tokens_per_doc":-1"#, "`max_tokens_per_doc`: expected an integer from 0"),
+        vllm(r#""max_tokens_per_query":1.5"#, "`max_tokens_per_query`: expected an integer from 0"),
+        vllm(r#""use_activation":"no""#, "`use_activation`: expected true or false"),
+        vllm(r#""truncation_side":"left""#, "only \\\"right\\\" is supported"),
+        infinity(r#""raw_scores":1"#, "`raw_scores`: expected true or false, found the number 1"),
+        infinity(r#""top_n":[]"#, "`top_n`: expected an integer from 1, found a list"),
+    ]
+}
+
+/// Bodies of `/score`, which has three names for each of its two sides.
+fn wrong_scores() -> Vec<Bad> {
+    let sides = "the body must have `queries` and `documents` (or `items`)";
+    let nine = format!(r#"{{"text_1":"q","text_2":[{}"a"]}}"#, r#""a","#.repeat(8));
+    let cases = [
+        ("{}", 400, sides),
+        (r#"{"text_1":"q"}"#, 400, sides),
+        (r#"{"text_1":"q","text_2":null}"#, 400, sides),
+        (r#"{"text_1":"q","data_2":"a"}"#, 400, sides),
+        (
+            r#"{"text_1":"q","text_2":"a","data_1":"q","data_2":"a"}"#,
+            400,
+            "the body has both `text_1` with `text_2` and `data_1` with `data_2`",
+        ),
+        (
+            r#"{"queries":["p","q"],"documents":["a","b","c"]}"#,
+            400,
+            "there are 2 queries and 3 documents; there must be one query, or as many as documents",
+        ),
+        (r#"{"text_1":[],"text_2":["a"]}"#, 400, "`text_1` is empty"),
+        (r#"{"text_1":"q","text_2":[]}"#, 400, "`text_2` is empty"),
+        (r#"{"text_1":["p",""],"text_2":["a","b"]}"#, 400, "`text_1[1]` is empty"),
+        (r#"{"text_1":7,"text_2":"a"}"#, 400, "`text_1`: expected a string, found the number 7"),
+        (r#"{"text_1":"q","text_2":["a",7]}"#, 400, "`text_2[1]`: expected a string"),
+        (
+            r#"{"queries":"q","documents":["a"],"truncate_prompt_tokens":0}"#,
+            400,
+            "`truncate_prompt_tokens`: expected -1 or an integer from 1, found the number 0",
+        ),
+        (
+            r#"{"queries":"q","documents":["a"],"use_activation":0}"#,
+            400,
+            "`use_activation`: expected true or false, found the number 0",
+        ),
+        (nine.as_str(), 413, "the number of documents is 9, over the limit of 8"),
+    ];
+    let paths = ["/score", "/v1/score", "/vllm/score"];
+    let all = paths.iter().flat_map(|path| cases.iter().map(move |case| (path, case)));
+    all.map(|(path, (body, status, says))| {
+        bad(post(path, "", body), *status, says).shaped(VLLM_OR_INFINITY)
+    })
+    .collect()
+}
+
 /// Paths, methods and headers.
 fn wrong_heads() -> Vec<Bad> {
     let nothing = "nothing is at `";
-    let at = |path: &str| bad(post(path, "", GOOD), 404, nothing);
+    let at = |path: &str| bad(post(path, "", GOOD), 404, nothing).shaped(ANY);
     let method = |method: &str, path: &str| {
         let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0");
         bad(raw(&head, ""), 405, if method == "HEAD" { "" } else { " is not allowed here; use" })
@@ -318,7 +458,7 @@ fn wrong_heads() -> Vec<Bad> {
             "the content type is \\\"text/plain\\\"; it must be application/json",
         ),
         header(
-            "content-type: application/x-www-form-urlencoded\r\n",
+            "content-type: application/x-www-form-urlencoded\r\norigin: https://example.org\r\n",
             415,
             "it must be application/json",
         ),
@@ -494,6 +634,8 @@ async fn every_bad_request_is_told_its_fault() {
         ("no JSON", no_json()),
         ("wrong in all dialects", wrong_in_all_dialects()),
         ("wrong members", wrong_members()),
+        ("wrong members elsewhere", wrong_members_elsewhere()),
+        ("wrong scores", wrong_scores()),
         ("wrong heads", wrong_heads()),
         ("wrong bodies", wrong_bodies()),
         ("against HTTP", against_http()),
@@ -538,6 +680,9 @@ async fn judge(server: &TestServer, bad: &Bad, expected: &str) -> Result<(), Str
     if reply.status != bad.status || !reply.body.contains(bad.says) {
         return Err(format!("answered {} {}", reply.status, reply.body));
     }
+    if let Some(shape) = bad.shape {
+        judge_shape(&reply.body, shape)?;
+    }
     if reply.closes || bad.ends {
         return match client.reply(false).await {
             None => Ok(()),
@@ -549,6 +694,29 @@ async fn judge(server: &TestServer, bad: &Bad, expected: &str) -> Result<(), Str
         return Err(format!("the good request after it was answered {good}"));
     }
     Ok(())
+}
+
+/// Whether the body has the members of the shape and no others, all with the same text.
+fn judge_shape(body: &str, shape: Shape) -> Result<(), String> {
+    let answer: Value = serde_json::from_str(body).map_err(|error| format!("{body}: {error}"))?;
+    let mut members = Vec::new();
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        match value.as_object() {
+            Some(inner) => members.extend(inner.keys().map(|key| format!("{name}.{key}"))),
+            None => members.push(name.clone()),
+        }
+    }
+    members.sort_unstable();
+    if members != shape {
+        return Err(format!("the members are {members:?}, not {shape:?}: {body}"));
+    }
+    let mut texts: Vec<_> =
+        ["message", "detail", "error"].iter().filter_map(|name| answer[name].as_str()).collect();
+    texts.dedup();
+    match texts.len() {
+        0 | 1 => Ok(()),
+        _ => Err(format!("the texts differ: {body}")),
+    }
 }
 
 /// What is after a request's end, as its head says, is another request; where two

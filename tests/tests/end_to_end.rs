@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use maitred_tests::fixtures::{checkpoint, goldens};
 use maitred_tests::guests::component;
+use maitred_tests::process::Served;
 use maitred_tests::server::TestServer;
 use serde_json::{Value, json};
 
@@ -33,13 +34,17 @@ fn configuration(replicas: usize) -> String {
         [routes.bypassed]
         policies = ["trap"]
         on_failure = "bypass"
-        {dedupe}{fresh}{passages}{trap}
+        [routes.greedy]
+        policies = ["calls_10000"]
+        on_failure = "bypass"
+        {dedupe}{fresh}{passages}{trap}{greedy}
         "#,
         model = checkpoint("tiny-bert").display(),
         dedupe = policy("dedupe", ""),
         fresh = policy("fresh", "'clock'"),
         passages = policy("passages", ""),
         trap = policy("trap", ""),
+        greedy = policy("calls_10000", ""),
     )
 }
 
@@ -102,6 +107,18 @@ async fn a_chain_shapes_filters_and_scores() {
     server.stop().await;
 }
 
+/// Sends one request and returns the status, the results and, where the plain model
+/// answered instead of the chain, what the header says.
+async fn bypass(server: &TestServer, route: &str, ask: &Value) -> (u16, Value, Option<String>) {
+    let url = format!("http://{}/routes/{route}/v2/rerank", server.public);
+    let response = server.client.post(url).json(ask).send().await.unwrap();
+    let status = response.status().as_u16();
+    let said = response.headers().get("x-maitred-bypassed");
+    let said = said.map(|said| said.to_str().unwrap().to_owned());
+    let answer: Value = response.json().await.unwrap();
+    (status, answer["results"].clone(), said)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_policy_fails_its_request_or_is_bypassed() {
     let server = TestServer::start(&configuration(1)).await;
@@ -111,15 +128,106 @@ async fn a_failing_policy_fails_its_request_or_is_bypassed() {
     let message = broken["message"].as_str().unwrap();
     assert!(message.contains("`trap`"), "{message}");
 
-    let url = format!("http://{}/routes/bypassed/v2/rerank", server.public);
-    let response = server.client.post(url).json(&ask).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["x-maitred-bypassed"], "true");
-    let bypassed: Value = response.json().await.unwrap();
-    let (_, plain) = server.post("/v2/rerank", &ask).await;
-    assert_eq!(bypassed["results"], plain["results"]);
-    assert_eq!(server.metric("maitred_bypasses_total{route=\"bypassed\"}").await, 1.0);
+    let plain = bypass(&server, "plain", &ask).await;
+    assert_eq!((plain.0, &plain.2), (200, &None), "{plain:?}");
+    // The one fails at once; the other asks the model until the request's share of
+    // it is used up, and the plain model has a share of its own.
+    for route in ["bypassed", "greedy"] {
+        let bypassed = bypass(&server, route, &ask).await;
+        assert_eq!(bypassed, (200, plain.1.clone(), Some("true".into())), "{route}");
+        let counted = format!("maitred_bypasses_total{{route=\"{route}\"}}");
+        assert_eq!(server.metric(&counted).await, 1.0);
+    }
+    let metrics = server.metrics().await;
+    let overdrawn = series(&metrics, "maitred_policy_failures_total", &["amplification"]);
+    assert_eq!(overdrawn, Some(1.0), "{metrics}");
     server.stop().await;
+}
+
+/// The value of the first line with this name and all of these labels or values of
+/// labels.
+fn series(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let of = |line: &&str| {
+        let begins = line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        begins && labels.iter().all(|label| line.contains(&format!("{label}\"")))
+    };
+    metrics.lines().find(of)?.rsplit(' ').next()?.parse().ok()
+}
+
+/// A request's way can be followed from stage to stage in the metrics.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_stage_of_a_chain_is_measured() {
+    let server = TestServer::start(&configuration(1)).await;
+    let ask = json!({ "query": "garden gate", "documents": ["a green gate", "a red door"] });
+    let (status, answer) = server.post("/routes/chain/v2/rerank", &ask).await;
+    assert_eq!(status, 200, "{answer}");
+    let metrics = server.metrics().await;
+    let value = |name: &str, labels: &[&str]| {
+        let name = format!("maitred_{name}");
+        series(&metrics, &name, labels)
+            .unwrap_or_else(|| panic!("no `{name}` with {labels:?} in\n{metrics}"))
+    };
+    for stage in ["total", "tokenize", "queue", "inference", "guest_cpu"] {
+        let labels = ["route=\"chain", &format!("stage=\"{stage}")];
+        assert_eq!(value("request_duration_seconds_count", &labels), 1.0, "{stage}");
+        assert!(value("request_duration_seconds_sum", &labels) > 0.0, "{stage}");
+    }
+    let is = |name: &str, labels: &[&str], expected: f64| {
+        assert_eq!(value(name, labels), expected, "{name} {labels:?} in\n{metrics}");
+    };
+    let (tiny, replica) = (["model=\"tiny"], ["model=\"tiny", "replica=\"0"]);
+    is("requests_total", &["route=\"chain", "dialect=\"rerank-v2", "status=\"200"], 1.0);
+    is("requests_in_flight", &[], 0.0);
+    for name in ["queue_pairs", "queue_tokens", "tokenizer_queue"] {
+        is(name, &tiny, 0.0);
+    }
+    for name in ["pairs_expired_total", "pairs_cancelled_total", "pairs_truncated_total"] {
+        is(name, &tiny, 0.0);
+    }
+    let batches = value("batches_total", &tiny);
+    assert!(batches >= 1.0, "{metrics}");
+    is("batch_pairs_count", &tiny, batches);
+    is("batch_pairs_sum", &tiny, 2.0);
+    is("pairs_total", &tiny, 2.0);
+    is("batch_duration_seconds_count", &tiny, batches);
+    assert!(value("batch_tokens_total", &tiny) > 0.0, "{metrics}");
+    is("replica_up", &replica, 1.0);
+    is("replica_restarts_total", &replica, 0.0);
+    assert!(value("replica_busy_seconds_total", &replica) > 0.0, "{metrics}");
+    is("policy_instances", &[], 0.0);
+    for policy in ["dedupe", "fresh", "passages"] {
+        let labels = [&*format!("policy=\"{policy}")];
+        is("policy_calls_total", &labels, 1.0);
+        is("policy_memory_peak_bytes_count", &labels, 1.0);
+        assert!(value("policy_memory_peak_bytes_sum", &labels) > 0.0, "{policy}");
+        assert!(value("policy_cpu_seconds_total", &labels) > 0.0, "{policy}");
+        is("policy_failures_total", &[labels[0], "reason=\"trap"], 0.0);
+    }
+    server.stop().await;
+}
+
+/// An operator finds what a guest printed by the request that it printed it for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guest_prints_is_in_the_log() {
+    let (model, guest) = (checkpoint("tiny-bert"), component("prints_lines"));
+    let arguments = ["--model", model.to_str().unwrap(), "--policy", guest.to_str().unwrap()];
+    let server = Served::start(&arguments).await;
+    let url = format!("http://{}/rerank", server.public);
+    let ask = json!({ "query": "garden gate", "texts": ["a green gate"] });
+    let request = server.client.post(url).header("x-request-id", "printed-1").json(&ask);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    // It is written when the guest is gone, before its request is answered.
+    server.says("output over the limit was left out").await;
+    let events = server.started.events();
+    let of_guest: Vec<_> =
+        events.iter().filter(|event| event["target"] == "maitred::policy").collect();
+    let printed = of_guest.iter().filter(|event| event["fields"]["said"] == "\"x\"").count();
+    assert!(printed > 0 && printed == of_guest.len() - 1, "{of_guest:?}");
+    for event in of_guest {
+        let fields = &event["fields"];
+        let named = (fields["policy"].as_str(), fields["request_id"].as_str());
+        assert_eq!(named, (Some("prints_lines"), Some("printed-1")), "{event}");
+    }
 }
 
 /// 64 clients with documents, lengths and chains of their own, some of whom leave

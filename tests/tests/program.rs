@@ -1,8 +1,10 @@
 //! The program's commands, as a user runs them.
 
+use std::path::Path;
+
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::guests::component;
-use maitred_tests::process::{run, run_with};
+use maitred_tests::process::{Around, Served, run, run_with};
 use serde_json::Value;
 
 fn tiny() -> String {
@@ -36,6 +38,53 @@ async fn rerank_ranks_arguments_files_and_json_lines() {
     let (code, out, _) = run(&table).await;
     assert_eq!(code, 0);
     assert!(out.contains("rank     score") && out.contains("1 documents not shown"), "{out}");
+}
+
+#[tokio::test]
+async fn rerank_reads_documents_from_standard_input() {
+    let model = tiny();
+    let query = ["rerank", "--model", &model, "--query", "garden gate", "--json"];
+    let (code, expected, err) =
+        run(&[&query[..], &["a green gate", "{\"text\": \"a red door\"}"]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    // One a line, as they stand: only a file's name can say that lines are JSON.
+    let input = "a green gate\n\n{\"text\": \"a red door\"}\n";
+    for arguments in [&query[..], &[&query[..], &["--file", "-"]].concat()] {
+        let (code, out, err) = run_with(arguments, input).await;
+        assert_eq!((code, out), (0, expected.clone()), "{err}");
+    }
+    let (code, _, err) = run_with(&query, "\n").await;
+    assert_ne!(code, 0);
+    assert!(err.contains("there are no documents: give them as arguments"), "{err}");
+}
+
+#[tokio::test]
+async fn rerank_goes_through_a_route_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    let configuration = format!(
+        "default_route = 'plain'
+         [models.tiny]\nsource = '{}'
+         [policies.dedupe]\ncomponent = '{}'
+         [routes.plain]
+         [routes.distinct]\npolicies = ['dedupe']",
+        tiny(),
+        component("dedupe").display()
+    );
+    std::fs::write(&file, configuration).unwrap();
+    let query = ["rerank", "--config", file.to_str().unwrap(), "--query", "gate", "--json"];
+    let check = async |route: &[&str], name: &str, count: usize| {
+        let arguments = [&query[..], route].concat();
+        let (code, out, err) =
+            run_with(&arguments, "a green gate\na green gate\na red door\n").await;
+        assert_eq!(code, 0, "{err}");
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        let results = answer["results"].as_array().unwrap().len();
+        assert_eq!((answer["route"].as_str(), results), (Some(name), count), "{answer}");
+    };
+    check(&[], "plain", 3).await;
+    check(&["--route", "plain"], "plain", 3).await;
+    check(&["--route", "distinct"], "distinct", 2).await;
 }
 
 #[tokio::test]
@@ -73,11 +122,25 @@ async fn wrong_words_end_with_a_message_that_helps() {
         "no route is named `x`",
     )
     .await;
+    let dedupe = component("dedupe");
+    let policy = ["--policy", dedupe.to_str().unwrap()];
+    let tiny = tiny();
+    let both = ["rerank", "--model", &tiny, "--query", "q", "--route", "x", "d"];
+    check(&[&both[..], &policy].concat(), "cannot be used with").await;
+    let taken = folder.path().join("taken.toml");
+    let fresh = component("fresh");
+    let configuration = format!("[policies.dedupe]\ncomponent = '{}'\n", fresh.display());
+    std::fs::write(&taken, configuration).unwrap();
+    for command in [&["serve"][..], &["rerank", "--query", "q", "d"]] {
+        let settings = ["--config", taken.to_str().unwrap(), "--model", &tiny];
+        let arguments = [command, &settings, &policy].concat();
+        check(&arguments, "a policy is already called `dedupe`").await;
+    }
     let refused = checkpoint("refused/deberta");
     check(&["model", "info", refused.to_str().unwrap()], "deberta").await;
     check(&["policy", "check", file], "maitred.toml").await;
     let missing = checkpoint("missing.wasm");
-    check(&["serve", "--model", &tiny(), "--policy", missing.to_str().unwrap()], "missing.wasm")
+    check(&["serve", "--model", &tiny, "--policy", missing.to_str().unwrap()], "missing.wasm")
         .await;
 }
 
@@ -93,6 +156,52 @@ async fn the_settings_in_force_are_a_configuration_file() {
         run(&["serve", "--config", file.to_str().unwrap(), "--print-config"]).await;
     assert_eq!((code, again), (0, out.clone()), "{err}");
     assert!(out.contains("source = \"owner/name\"") && out.contains("replicas = 3"), "{out}");
+}
+
+/// Defaults, then the file, then the environment, then flags.
+#[tokio::test]
+async fn who_speaks_last_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    std::fs::write(file, "[models.m]\nsource = 'owner/name'\nreplicas = 5\n").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let check = async |place: &Path, variables: &[(&str, &str)], flags: &[&str], expected: &str| {
+        let arguments = [&["serve", "--print-config"], flags].concat();
+        let around = Around { folder: Some(place), variables, ..Around::default() };
+        let (code, out, err) = around.run(&arguments).await;
+        assert_eq!(code, 0, "{err}");
+        assert!(out.lines().any(|line| line == expected), "no `{expected}` in\n{out}");
+    };
+    let three = [("MAITRED_REPLICAS", "3")];
+    check(folder.path(), &[], &[], "replicas = 5").await;
+    check(folder.path(), &three, &[], "replicas = 3").await;
+    check(folder.path(), &three, &["--replicas", "4"], "replicas = 4").await;
+    // A file is found where the program is started, and nowhere else.
+    check(folder.path(), &three, &[], "source = \"owner/name\"").await;
+    let model = ["--model", "owner/other"];
+    check(elsewhere.path(), &three, &model, "source = \"owner/other\"").await;
+    check(elsewhere.path(), &three, &model, "[models.default]").await;
+}
+
+/// On a machine that has no model and whose network is off limits.
+#[tokio::test]
+async fn without_a_network_a_missing_model_says_why() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().to_str().unwrap();
+    let variables = [
+        ("HF_HUB_OFFLINE", "1"),
+        ("HF_HOME", path),
+        ("HF_HUB_CACHE", ""),
+        ("HOME", path),
+        ("XDG_CACHE_HOME", path),
+    ];
+    let around = Around { variables: &variables, ..Around::default() };
+    let (code, out, err) = around.run(&["model", "pull", "owner/x"]).await;
+    assert!(code != 0 && out.is_empty(), "{out}");
+    assert!(err.contains("owner/x") && err.contains("HF_HUB_OFFLINE"), "{err}");
+    let (code, out, err) = around.run(&["model", "list"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(out, "no model is on this machine; `maitred model pull ID` gets one\n");
 }
 
 #[tokio::test]
@@ -114,6 +223,11 @@ async fn policies_and_models_say_what_they_are() {
     let (code, out, err) = run(&["model", "info", out_folder.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("48") && out.to_lowercase().contains("bert"), "{out}");
+
+    // Whoever serves a stand-in by mistake is told so.
+    let server = Served::start(&["--model", out_folder.to_str().unwrap()]).await;
+    let warning = server.says("scores mean nothing").await;
+    assert!(warning.contains("WARN"), "{warning}");
 }
 
 /// Every fault of a configuration is told at once, with where it stands.
