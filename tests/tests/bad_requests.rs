@@ -165,7 +165,7 @@ fn no_json() -> Vec<Bad> {
     paths.sort_unstable();
     paths.dedup();
     let all = paths.iter().flat_map(|path| bodies.iter().map(move |case| (path, case)));
-    all.map(|((path, shape), (body, says))| bad(post(path, "", body), 400, says).shaped(*shape))
+    all.map(|((path, shape), (body, says))| bad(post(path, "", body), 400, says).shaped(shape))
         .collect()
 }
 
