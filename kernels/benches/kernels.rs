@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use maitred_kernels::{
-    Activation, Asking, Attention, Format, Isa, Linear, Norm, Operand, Sequences, Weights, peak,
+    Activation, Asking, Attention, Buffer, Format, Isa, Linear, Norm, Operand, Sequences, Weights,
+    peak,
 };
 
 const TOKENS: usize = 88;
@@ -55,27 +56,30 @@ fn all(isa: Isa) {
     println!("{} the rest, {TOKENS} tokens", isa.name());
     let mut operand = Operand::new(isa, Format::Int8);
     for width in [HIDDEN, WIDE] {
-        let x = numbers(TOKENS * width);
+        let mut x = placed(TOKENS * width);
+        let x = x.room(TOKENS * width);
         let time = best(|| {
-            operand.rows(&x, width);
+            operand.rows(x, width);
         });
         println!("  quantise {width:<15} {:8.1} us", time * 1e6);
     }
-    let norm = Norm::new(isa, vec![1.0; HIDDEN], vec![0.0; HIDDEN], 1e-12);
-    let (mut x, added) = (numbers(TOKENS * HIDDEN), numbers(TOKENS * HIDDEN));
-    let time = best(|| norm.apply_sum(&mut x, &added));
+    let norm = Norm::new(isa, &[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12);
+    let (mut x, mut added) = (placed(TOKENS * HIDDEN), placed(TOKENS * HIDDEN));
+    let (x, added) = (x.room(TOKENS * HIDDEN), added.room(TOKENS * HIDDEN));
+    let time = best(|| norm.apply_sum(x, added));
     println!("  add and normalise        {:8.1} us", time * 1e6);
     for tokens in [TOKENS, 512] {
         let mut attention = Attention::new(isa, HEADS, HIDDEN / HEADS);
-        let (queries, keys_values) = (numbers(tokens * HIDDEN), numbers(2 * tokens * HIDDEN));
-        let mut context = vec![0.0; tokens * HIDDEN];
+        let (mut queries, mut keys_values) = (placed(tokens * HIDDEN), placed(2 * tokens * HIDDEN));
+        let mut context = Buffer::new();
+        let context = context.room(tokens * HIDDEN);
         let sequences = Sequences {
             lengths: &[tokens],
             asking: Asking::All,
-            queries: &queries,
-            keys_values: &keys_values,
+            queries: queries.room(tokens * HIDDEN),
+            keys_values: keys_values.room(2 * tokens * HIDDEN),
         };
-        let time = best(|| attention.apply(sequences, &mut context));
+        let time = best(|| attention.apply(sequences, context));
         let products = (4 * tokens * tokens * HIDDEN) as f64 / time;
         println!("  attention of {tokens:<11} {:8.1} us {:7.1} G/s", time * 1e6, products / 1e9);
     }
@@ -88,7 +92,7 @@ fn linear(
     (inputs, outputs): (usize, usize),
     activation: Option<Activation>,
 ) -> f64 {
-    let (x, bias) = (numbers(tokens * inputs), vec![0.5; outputs]);
+    let (mut x, bias) = (placed(tokens * inputs), vec![0.5; outputs]);
     let linear = match format {
         Format::F32 => Linear::new(isa, inputs, Weights::F32(&numbers(inputs * outputs)), &bias),
         Format::Int8 => {
@@ -98,14 +102,22 @@ fn linear(
         }
     };
     let mut operand = Operand::new(isa, format);
-    let rows = operand.rows(&x, inputs);
-    let mut output = vec![0.0; tokens * outputs];
-    best(|| linear.apply(rows, activation, &mut output))
+    let rows = operand.rows(x.room(tokens * inputs), inputs);
+    let mut output = Buffer::new();
+    let output = output.room(tokens * outputs);
+    best(|| linear.apply(rows, activation, output))
 }
 
 fn numbers(count: usize) -> Vec<f32> {
     let mut rng = fastrand::Rng::with_seed(7);
     (0..count).map(|_| rng.f32() - 0.5).collect()
+}
+
+/// The same where an engine has them: from a cache line on.
+fn placed(count: usize) -> Buffer {
+    let mut buffer = Buffer::new();
+    buffer.room(count).copy_from_slice(&numbers(count));
+    buffer
 }
 
 /// Seconds of the fastest round.

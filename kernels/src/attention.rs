@@ -103,7 +103,7 @@ impl Work for Apply<'_> {
             for at in (0..width).step_by(head) {
                 let each = keys_values.chunks_exact(2 * width);
                 pack_keys(each.clone().map(|row| &row[at..at + head]), keys.lanes_mut(), strip);
-                pack_values(each.map(|row| &row[width + at..][..head]), values.lanes_mut(), strip);
+                pack_values(v, each.map(|row| &row[width + at..][..head]), values.floats_mut());
                 let queries =
                     Factor { lanes: lines::lanes(&queries[at..]), stride: width, steps: head };
                 each_tile(
@@ -138,18 +138,19 @@ fn pack_keys<'a>(keys: impl Iterator<Item = &'a [f32]>, packed: &mut [u32], stri
 
 /// Values as rows, in strips whose missing columns are 0.
 #[inline(always)]
-fn pack_values<'a>(
+fn pack_values<'a, V: Vectors>(
+    v: V,
     values: impl ExactSizeIterator<Item = &'a [f32]>,
-    packed: &mut [u32],
-    strip: usize,
+    packed: &mut [f32],
 ) {
-    let length = values.len();
+    let (length, strip) = (values.len(), STRIP * V::LANES);
     for (at, value) in values.enumerate() {
         for (nth, part) in value.chunks(strip).enumerate() {
             let row = &mut packed[(nth * length + at) * strip..][..strip];
-            let (numbers, missing) = row.split_at_mut(part.len());
-            numbers.copy_from_slice(lines::lanes(part));
-            missing.fill(0);
+            for (c, to) in row.chunks_exact_mut(V::LANES).enumerate() {
+                let from = part.get(c * V::LANES..).unwrap_or_default();
+                v.store(v.load_part(from, 0.0), to);
+            }
         }
     }
 }

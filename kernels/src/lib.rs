@@ -23,6 +23,7 @@ pub use activation::Activation;
 pub use attention::{Asking, Attention, Sequences};
 pub use isa::Isa;
 pub use linear::{Linear, Weights};
+pub use lines::Buffer;
 pub use norm::Norm;
 pub use peak::peak;
 pub use rows::{Format, Operand, Rows};

@@ -30,15 +30,15 @@ pub struct Linear {
     /// missing numbers of the last lane are 0.
     lanes: Lines,
     /// For each column of the strips, as is what follows.
-    bias: Vec<f32>,
+    bias: Lines,
     quantised: Option<Columns>,
 }
 
 /// What int8 products need of each column.
 struct Columns {
-    scales: Vec<f32>,
+    scales: Lines,
     /// Sums of the column's weights: what a row's zero has added to its products.
-    sums: Vec<f32>,
+    sums: Lines,
 }
 
 impl Linear {
@@ -50,7 +50,7 @@ impl Linear {
         let padded = |values: &[f32]| {
             let mut padded = values.to_vec();
             padded.resize(columns, 0.0);
-            padded
+            Lines::of_floats(&padded)
         };
         let pack = Pack { inputs, width, columns };
         let (lanes, quantised) = match weights {
@@ -217,46 +217,56 @@ impl<F: Finish> Tiles for Strip<'_, F> {
     fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
         let factor = self.factor.from(row);
         let sums = tile::<V, F::Multiply, R, STRIP>(v, factor, self.weights);
-        for (r, sums) in sums.into_iter().enumerate() {
-            let row = row + r;
-            let from = row * self.linear.outputs + self.column;
-            let output = &mut self.output[from..from + self.columns];
-            for (c, part) in output.chunks_mut(V::LANES).enumerate() {
-                let column = self.column + c * V::LANES;
-                let bias = v.load(&self.linear.bias[column..]);
-                v.store_part(self.finish.finish(v, sums[c], Place { row, column }, bias), part);
+        for c in 0..self.columns.div_ceil(V::LANES) {
+            let column = self.column + c * V::LANES;
+            let bias = v.load(&self.linear.bias.floats()[column..]);
+            let columns = V::LANES.min(self.columns - c * V::LANES);
+            let each = self.finish.column(v, column);
+            for (r, sums) in sums.iter().enumerate() {
+                let row = row + r;
+                let from = row * self.linear.outputs + column;
+                let part = &mut self.output[from..from + columns];
+                let at = At { row, column: each };
+                v.store_part(self.finish.finish(v, sums[c], at, bias), part);
             }
         }
     }
 }
 
-/// Where a vector of the output is.
-#[derive(Clone, Copy)]
-struct Place {
-    row: usize,
-    column: usize,
-}
-
-/// From the sum of products to the output.
+/// From the sums of products to the output.
 trait Finish {
     type Multiply: Multiply;
+    /// What the sums of some columns need.
+    type Column<V: Vectors>: Copy;
+
+    fn column<V: Vectors>(&self, v: V, column: usize) -> Self::Column<V>;
 
     fn finish<V: Vectors>(
         &self,
         v: V,
         sum: <Self::Multiply as Multiply>::Sum<V>,
-        at: Place,
+        at: At<Self::Column<V>>,
         bias: V::F32,
     ) -> V::F32;
+}
+
+/// A row, and some columns.
+struct At<C> {
+    row: usize,
+    column: C,
 }
 
 struct PlainSum;
 
 impl Finish for PlainSum {
     type Multiply = Floats;
+    type Column<V: Vectors> = ();
 
     #[inline(always)]
-    fn finish<V: Vectors>(&self, v: V, sum: V::F32, _: Place, bias: V::F32) -> V::F32 {
+    fn column<V: Vectors>(&self, _: V, _: usize) {}
+
+    #[inline(always)]
+    fn finish<V: Vectors>(&self, v: V, sum: V::F32, _: At<()>, bias: V::F32) -> V::F32 {
         v.add(sum, bias)
     }
 }
@@ -269,12 +279,22 @@ struct ScaledSum<'a> {
 
 impl Finish for ScaledSum<'_> {
     type Multiply = Bytes;
+    /// Sum of weights, and scale.
+    type Column<V: Vectors> = [V::F32; 2];
 
     #[inline(always)]
-    fn finish<V: Vectors>(&self, v: V, sum: V::I32, at: Place, bias: V::F32) -> V::F32 {
+    fn column<V: Vectors>(&self, v: V, column: usize) -> [V::F32; 2] {
+        [
+            v.load(&self.columns.sums.floats()[column..]),
+            v.load(&self.columns.scales.floats()[column..]),
+        ]
+    }
+
+    #[inline(always)]
+    fn finish<V: Vectors>(&self, v: V, sum: V::I32, at: At<[V::F32; 2]>, bias: V::F32) -> V::F32 {
+        let [weights, scale] = at.column;
         let zero = v.splat(-self.rows.zeros[at.row]);
-        let products = v.mul_add(zero, v.load(&self.columns.sums[at.column..]), v.float(sum));
-        let scale = v.load(&self.columns.scales[at.column..]);
+        let products = v.mul_add(zero, weights, v.float(sum));
         v.mul_add(products, v.mul(scale, v.splat(self.rows.scales[at.row])), bias)
     }
 }

@@ -1,29 +1,38 @@
 //! Layer normalisation: (x - mean) / √(variance + eps) × weight + bias, row by row.
 
 use crate::isa::{Isa, Vectors, Work};
+use crate::lines::Lines;
 
 pub struct Norm {
     isa: Isa,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    width: usize,
+    weight: Lines,
+    bias: Lines,
     eps: f32,
 }
 
 impl Norm {
-    pub fn new(isa: Isa, weight: Vec<f32>, bias: Vec<f32>, eps: f32) -> Self {
+    pub fn new(isa: Isa, weight: &[f32], bias: &[f32], eps: f32) -> Self {
         assert_eq!(weight.len(), bias.len());
-        Norm { isa, weight, bias, eps }
+        let width = weight.len();
+        let [weight, bias] = [weight, bias].map(Lines::of_floats);
+        Norm { isa, width, weight, bias, eps }
+    }
+
+    /// Numbers of a row.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// rows = norm(rows).
     pub fn apply(&self, rows: &mut [f32]) {
-        assert!(rows.len().is_multiple_of(self.weight.len()));
+        assert!(rows.len().is_multiple_of(self.width));
         self.isa.run(Apply { norm: self, rows, added: &[] });
     }
 
     /// rows = norm(rows + added).
     pub fn apply_sum(&self, rows: &mut [f32], added: &[f32]) {
-        assert!(rows.len().is_multiple_of(self.weight.len()) && rows.len() == added.len());
+        assert!(rows.len().is_multiple_of(self.width) && rows.len() == added.len());
         self.isa.run(Apply { norm: self, rows, added });
     }
 }
@@ -40,8 +49,8 @@ impl Work for Apply<'_> {
 
     #[inline(always)]
     fn run<V: Vectors>(self, v: V) {
-        let Norm { weight, bias, eps, .. } = self.norm;
-        let width = weight.len();
+        let Norm { width, eps, .. } = *self.norm;
+        let (weight, bias) = (self.norm.weight.floats(), self.norm.bias.floats());
         let mut added = self.added.chunks_exact(width);
         for row in self.rows.chunks_exact_mut(width) {
             let mut sum = v.splat(0.0);

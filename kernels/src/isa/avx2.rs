@@ -1,22 +1,31 @@
-//! AVX2 with FMA: x86-64 processors since 2013.
+//! AVX2 with FMA: x86-64 processors since 2013. Those of notebooks and desktops have had
+//! byte products of their own (AVX-VNNI) since 2021.
 
 use std::arch::x86_64::*;
 
 use super::{Vectors, Work};
 
-/// Proof that the machine has the instructions: only `detect` makes one.
+/// Proof that the machine has the instructions, byte products among them or not: only
+/// `detect` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx2(());
+pub struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     pub fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && (!VNNI || is_x86_feature_detected!("avxvnni"));
         found.then_some(Avx2(()))
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn compiled<W: Work>(work: W, v: Avx2) -> W::Output {
+fn compiled<W: Work>(work: W, v: Avx2<false>) -> W::Output {
+    work.run(v)
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn compiled_vnni<W: Work>(work: W, v: Avx2<true>) -> W::Output {
     work.run(v)
 }
 
@@ -24,7 +33,7 @@ fn compiled<W: Work>(work: W, v: Avx2) -> W::Output {
 // where `detect` found the instructions. What reads or writes memory checks the
 // slice's length first.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "argued once, above")]
-impl Vectors for Avx2 {
+impl<const VNNI: bool> Vectors for Avx2<VNNI> {
     type F32 = __m256;
     type I32 = __m256i;
 
@@ -35,7 +44,12 @@ impl Vectors for Avx2 {
 
     #[inline(always)]
     fn run<W: Work>(self, work: W) -> W::Output {
-        unsafe { compiled(work, self) }
+        unsafe {
+            match VNNI {
+                true => compiled_vnni(work, Avx2(())),
+                false => compiled(work, Avx2(())),
+            }
+        }
     }
 
     #[inline(always)]
@@ -155,10 +169,13 @@ impl Vectors for Avx2 {
         unsafe { _mm256_castsi256_ps(lanes) }
     }
 
-    /// In 16 bits: the instruction for bytes adds two products in 16 bits, which they
-    /// may exceed.
+    /// Without VNNI in 16 bits: the old instruction for bytes adds two products in 16
+    /// bits, which they may exceed.
     #[inline(always)]
     fn dot_bytes(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        if VNNI {
+            return unsafe { _mm256_dpbusd_avx_epi32(sum, a, b) };
+        }
         unsafe {
             let a_even = _mm256_and_si256(a, _mm256_set1_epi16(0xff));
             let a_odd = _mm256_srli_epi16::<8>(a);

@@ -26,9 +26,15 @@ fn compiled<W: Work>(work: W, v: Avx512) -> W::Output {
     work.run(v)
 }
 
+/// The lanes of a slice that has fewer than 16: no other is read or written.
+#[inline(always)]
+fn mask(length: usize) -> __mmask16 {
+    (1 << length) - 1
+}
+
 // SAFETY of every block below: the method takes `self`, an `Avx512`, which exists only
 // where `detect` found the instructions. What reads or writes memory checks the
-// slice's length first.
+// slice's length first, or masks what is not in it.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "argued once, above")]
 impl Vectors for Avx512 {
     type F32 = __m512;
@@ -149,6 +155,22 @@ impl Vectors for Avx512 {
     #[inline(always)]
     fn as_f32(self, lanes: __m512i) -> __m512 {
         unsafe { _mm512_castsi512_ps(lanes) }
+    }
+
+    #[inline(always)]
+    fn load_part(self, from: &[f32], fill: f32) -> __m512 {
+        if from.len() >= Self::LANES {
+            return self.load(from);
+        }
+        unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask(from.len()), from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_part(self, value: __m512, to: &mut [f32]) {
+        if to.len() >= Self::LANES {
+            return self.store(value, to);
+        }
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask(to.len()), value) }
     }
 
     #[inline(always)]

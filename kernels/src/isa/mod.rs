@@ -21,7 +21,9 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
     #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Avx2),
+    Avx2Vnni(avx2::Avx2<true>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2<false>),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
     Scalar(scalar::Scalar),
@@ -39,6 +41,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             avx512::Avx512::detect().map(Kind::Avx512),
             #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::detect().map(Kind::Avx2Vnni),
+            #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Kind::Avx2),
             #[cfg(target_arch = "aarch64")]
             neon::Neon::detect().map(Kind::Neon),
@@ -52,6 +56,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
+            Kind::Avx2Vnni(_) => "avx2-vnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
@@ -64,6 +70,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(v) => v.run(work),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2Vnni(v) => v.run(work),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(v) => v.run(work),
             #[cfg(target_arch = "aarch64")]

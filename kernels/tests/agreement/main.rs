@@ -166,7 +166,7 @@ fn no_rows_are_no_products() {
         let linear = Linear::new(isa, 3, Weights::F32(&[1.0; 6]), &[0.0; 2]);
         let mut operand = Operand::new(isa, linear.format());
         linear.apply(operand.rows(&[], 3), None, &mut []);
-        Norm::new(isa, vec![1.0; 3], vec![0.0; 3], 1e-12).apply(&mut []);
+        Norm::new(isa, &[1.0; 3], &[0.0; 3], 1e-12).apply(&mut []);
         Attention::new(isa, 2, 3).apply(none, &mut []);
     }
 }
@@ -208,7 +208,7 @@ fn norms_agree() {
         let (weight, bias) = (normal(&mut rng, width, 1.0), normal(&mut rng, width, 1.0));
         let sums: Vec<f32> = x.iter().zip(&added).map(|(x, added)| x + added).collect();
         for isa in Isa::available() {
-            let norm = Norm::new(isa, weight.clone(), bias.clone(), 1e-12);
+            let norm = Norm::new(isa, &weight, &bias, 1e-12);
             for (input, added) in [(&x, None), (&x, Some(&added))] {
                 let mut found = input.clone();
                 match added {
