@@ -11,6 +11,7 @@
 
 mod activation;
 mod attention;
+mod embedding;
 mod isa;
 mod linear;
 mod lines;
@@ -21,6 +22,7 @@ mod tile;
 
 pub use activation::Activation;
 pub use attention::{Asking, Attention, Sequences};
+pub use embedding::{Embedding, Words};
 pub use isa::Isa;
 pub use linear::{Linear, Weights};
 pub use lines::Buffer;

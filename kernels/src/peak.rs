@@ -43,10 +43,11 @@ impl<M: Multiply> Work for Peak<M> {
 
     #[inline(always)]
     fn run<V: Vectors>(self, v: V) -> f64 {
-        let factor = v.splat_lane(std::hint::black_box(0));
         let mut sums = [M::zero(v); SUMS];
         let began = Instant::now();
         for _ in 0..STEPS {
+            // Unknown at each step, or part of the work would be done once for all.
+            let factor = std::hint::black_box(v.splat_lane(0));
             for sum in &mut sums {
                 *sum = M::add_product(v, *sum, factor, factor);
             }

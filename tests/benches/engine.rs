@@ -19,7 +19,7 @@ use maitred_kernels::{Format, Isa, peak};
 use maitred_tests::fixtures::goldens;
 
 const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// An engine, a number format, and pairs of a batch.
 const CANDIDATES: [(&str, &str, usize); 7] = [

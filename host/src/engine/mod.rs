@@ -4,11 +4,11 @@
 //! queues. A replica owns one engine on its own thread.
 
 mod candle;
-#[cfg(test)]
-mod goldens;
 mod packed;
 mod sequence;
 mod tensors;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::sync::Arc;

@@ -122,10 +122,14 @@ impl Vectors for Scalar {
 
     #[inline(always)]
     fn dot_bytes(self, sum: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32 {
+        // By shifts: the compiler makes no vectors of arrays of bytes.
         from_fn(|lane| {
-            let (a, b) = (a[lane].to_le_bytes(), b[lane].to_le_bytes());
-            let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(b as i8));
-            sum[lane] + products.sum::<i32>()
+            let (a, b) = (a[lane], b[lane]);
+            sum[lane]
+                + (a & 255) * (b << 24 >> 24)
+                + (a >> 8 & 255) * (b << 16 >> 24)
+                + (a >> 16 & 255) * (b << 8 >> 24)
+                + (a >> 24 & 255) * (b >> 24)
         })
     }
 }

@@ -7,7 +7,7 @@ mod plain;
 
 use fastrand::Rng;
 use maitred_kernels::{
-    Activation, Asking, Attention, Isa, Linear, Norm, Operand, Sequences, Weights,
+    Activation, Asking, Attention, Embedding, Isa, Linear, Norm, Operand, Sequences, Weights, Words,
 };
 
 const ACTIVATIONS: [Activation; 5] =
@@ -223,6 +223,41 @@ fn norms_agree() {
                 // With two numbers, a difference is divided by itself.
                 check(&format!("{} {width} {scale}", isa.name()), &found, &expected, 2e-3);
             }
+        }
+    }
+}
+
+#[test]
+fn embeddings_agree() {
+    let mut rng = rng();
+    let (words, places, width) = (7, 5, 19);
+    let values: Vec<i8> = (0..words * width).map(|_| rng.i8(..)).collect();
+    let scales: Vec<f32> = (0..words).map(|_| rng.f32()).collect();
+    let floats: Vec<f32> = values
+        .iter()
+        .enumerate()
+        .map(|(at, value)| f32::from(*value) * scales[at / width])
+        .collect();
+    let table = normal(&mut rng, places * width, 1.0);
+    let (weight, bias) = (normal(&mut rng, width, 1.0), normal(&mut rng, width, 1.0));
+    let tokens: Vec<(u32, u32)> = (0..20).map(|_| (rng.u32(..7), rng.u32(..5))).collect();
+    let (ids, at): (Vec<u32>, Vec<u32>) = tokens.iter().copied().unzip();
+    let expected: Vec<f64> = tokens
+        .iter()
+        .flat_map(|(word, place)| {
+            let word = &floats[*word as usize * width..][..width];
+            let place = &table[*place as usize * width..][..width];
+            let sum: Vec<f32> = word.iter().zip(place).map(|(a, b)| a + b).collect();
+            plain::norm(&sum, &weight, &bias, 1e-12)
+        })
+        .collect();
+    for isa in Isa::available() {
+        let int8 = Words::Int8 { values: values.clone(), scales: scales.clone() };
+        for words in [Words::Floats(floats.clone()), int8] {
+            let norm = Norm::new(isa, &weight, &bias, 1e-12);
+            let mut found = vec![f32::NAN; ids.len() * width];
+            Embedding::new(words, table.clone(), norm).apply(&ids, &at, &mut found);
+            check(isa.name(), &found, &expected, 1e-4);
         }
     }
 }

@@ -216,7 +216,7 @@ fn dtype(settings: &ModelSettings, device: &Device) -> Result<DType, EngineError
                     "precision f16 with candle's stock models, whose mask overflows in it; supported: f32, and bf16 on GPUs".to_owned(),
                 ));
             }
-            Precision::F32 | Precision::Bf16 => {}
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => {}
         }
     }
     match (settings.precision, device.is_cpu()) {

@@ -2,7 +2,7 @@ use super::*;
 use crate::checkpoint::import::import;
 use crate::engine;
 use crate::engine::Pair;
-use crate::engine::goldens::{
+use crate::engine::tests::{
     TINY, TOLERANCE, difference, engine, fixture, goldens, score, settings,
 };
 

@@ -5,11 +5,10 @@
 //! nothing else.
 
 use maitred_kernels::{
-    Activation, Asking, Attention, Buffer, Format, Isa, Linear, Norm, Operand, Sequences,
+    Activation, Asking, Attention, Buffer, Embedding, Format, Isa, Linear, Norm, Operand, Sequences,
 };
 
 use crate::checkpoint::ModelConfig;
-use crate::engine::weights::Quantised;
 use crate::engine::{Pair, sequence};
 
 /// A model's weights, packed. Shared by its replicas.
@@ -17,24 +16,13 @@ pub struct Encoder {
     pub isa: Isa,
     pub format: Format,
     pub heads: usize,
+    /// Its places are position embeddings plus token type embeddings, by
+    /// `type * positions + position`.
     pub embedding: Embedding,
     pub layers: Vec<Layer>,
     pub activation: Activation,
     /// Dense with tanh, then one logit; in f32 whatever the rest is in.
     pub head: [Linear; 2],
-}
-
-pub struct Embedding {
-    pub words: Words,
-    /// Position embeddings plus token type embeddings, [type * positions, hidden].
-    pub places: Vec<f32>,
-    pub norm: Norm,
-}
-
-/// Word embeddings, [vocab, hidden], as the checkpoint stores them.
-pub enum Words {
-    Floats(Vec<f32>),
-    Int8(Quantised),
 }
 
 pub struct Layer {
@@ -89,7 +77,7 @@ impl Workspace {
 
 impl Encoder {
     pub fn workspace(&self) -> Workspace {
-        let hidden = self.embedding.norm.width();
+        let hidden = self.embedding.width();
         Workspace {
             lengths: Vec::new(),
             words: Vec::new(),
@@ -109,11 +97,11 @@ impl Encoder {
 
     /// Writes the logit of each pair of the workspace.
     pub fn run(&self, work: &mut Workspace, logits: &mut [f32]) {
-        let hidden = self.embedding.norm.width();
+        let hidden = self.embedding.width();
         let Workspace { lengths, words, places, attention, operand, floats, .. } = work;
         let mut states = work.states.room(words.len() * hidden);
         let mut cls = work.cls.room(lengths.len() * hidden);
-        self.embedding.embed(words, places, states);
+        self.embedding.apply(words, places, states);
         for (nth, layer) in self.layers.iter().enumerate() {
             let keys_values = work.keys_values.room(2 * states.len());
             let rows = operand.rows(states, hidden);
@@ -156,29 +144,5 @@ fn first_rows(lengths: &[usize], hidden: usize, states: &[f32], cls: &mut [f32])
     for (length, cls) in lengths.iter().zip(cls.chunks_exact_mut(hidden)) {
         cls.copy_from_slice(&states[token * hidden..][..hidden]);
         token += length;
-    }
-}
-
-impl Embedding {
-    fn embed(&self, words: &[u32], places: &[u32], states: &mut [f32]) {
-        let hidden = self.norm.width();
-        let rows = states.chunks_exact_mut(hidden);
-        for (row, (word, place)) in rows.zip(words.iter().zip(places)) {
-            let (word, place) = (*word as usize, &self.places[*place as usize * hidden..]);
-            let each = row.iter_mut().zip(place);
-            match &self.words {
-                Words::Floats(table) => {
-                    for ((to, place), word) in each.zip(&table[word * hidden..]) {
-                        *to = word + place;
-                    }
-                }
-                Words::Int8(Quantised { values, scales }) => {
-                    for ((to, place), value) in each.zip(&values[word * hidden..]) {
-                        *to = f32::from(*value) * scales[word] + place;
-                    }
-                }
-            }
-        }
-        self.norm.apply(states);
     }
 }

@@ -1,8 +1,8 @@
 //! From a checkpoint's tensors to the packed encoder.
 
-use maitred_kernels::{Activation, Format, Isa, Linear, Norm, Weights as Packed};
+use maitred_kernels::{Activation, Embedding, Format, Isa, Linear, Norm, Weights as Packed, Words};
 
-use super::encoder::{Embedding, Encoder, Layer, Words};
+use super::encoder::{Encoder, Layer};
 use crate::checkpoint::config::Activation as Configured;
 use crate::checkpoint::{ModelConfig, quantise};
 use crate::engine::EngineError;
@@ -65,14 +65,12 @@ impl Loader<'_> {
     fn embedding(&self) -> Result<Embedding, EngineError> {
         let shape = [self.tensors.config.vocab, self.tensors.config.hidden];
         let name = "embeddings.word_embeddings.weight";
-        Ok(Embedding {
-            words: match self.tensors.int8(name, &shape)? {
-                Some(quantised) => Words::Int8(quantised),
-                None => Words::Floats(self.tensors.values(name, &shape)?),
-            },
-            places: self.tensors.places()?,
-            norm: self.norm("embeddings.LayerNorm")?,
-        })
+        let words = match self.tensors.int8(name, &shape)? {
+            Some(Quantised { values, scales }) => Words::Int8 { values, scales },
+            None => Words::Floats(self.tensors.values(name, &shape)?),
+        };
+        let norm = self.norm("embeddings.LayerNorm")?;
+        Ok(Embedding::new(words, self.tensors.places()?, norm))
     }
 
     fn layer(&self, layer: usize) -> Result<Layer, EngineError> {

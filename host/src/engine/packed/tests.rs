@@ -2,7 +2,7 @@ use super::*;
 use crate::checkpoint::import::import;
 use crate::checkpoint::quantise::quantise;
 use crate::config::EngineKind;
-use crate::engine::goldens::{
+use crate::engine::tests::{
     TINY, TOLERANCE, difference, engine, fixture, goldens, score, settings,
 };
 use crate::engine::{self, Pair};
