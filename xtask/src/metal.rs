@@ -1,17 +1,12 @@
 //! The Metal build. On Linux it can be type-checked and linted only; the self-test
 //! is for a Mac.
 
-use std::process::Command;
-
 use anyhow::bail;
 
-use crate::process::{cargo, root, run};
-use crate::{guests, model, python};
+use crate::process::{cargo, run};
+use crate::{guests, model, zig};
 
 const TARGET: &str = "aarch64-apple-darwin";
-/// A C compiler for that target, and the cargo front end that uses it.
-const PACKAGES: [&str; 2] = ["ziglang==0.17.1", "cargo-zigbuild==0.24.0"];
-
 /// Lints the host with Metal as warnings-are-errors.
 pub fn check() -> anyhow::Result<()> {
     guests::add_target(TARGET)?;
@@ -20,16 +15,7 @@ pub fn check() -> anyhow::Result<()> {
     if cfg!(target_os = "macos") {
         return run(cargo().arg("clippy").args(words));
     }
-    let programs = python::environment("zig", &PACKAGES)?;
-    // The wheel's zig is a Python module; cargo-zigbuild finds it through the
-    // environment's own Python, so that one comes first.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(programs.clone()).chain(std::env::split_paths(&path));
-    run(Command::new(programs.join("cargo-zigbuild"))
-        .arg("clippy")
-        .args(words)
-        .current_dir(root())
-        .env("PATH", std::env::join_paths(paths)?))
+    run(zig::cargo()?.arg("clippy").args(words))
 }
 
 pub fn selftest() -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::fuzz::{self, FuzzArguments};
 use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
-use crate::{guests, metal, python};
+use crate::{arm, guests, metal, python};
 
 /// Real clients, each with what it needs in an environment of its own: they do not
 /// agree on each other's versions.
@@ -32,7 +32,7 @@ pub struct TestArguments {
     /// Leave out what only lints: formatting, clippy and the Metal build.
     #[arg(long)]
     no_lints: bool,
-    /// Also what takes minutes: more real clients, load, long reloads.
+    /// Also what takes minutes: more real clients, load, long reloads, ARM.
     #[arg(long)]
     slow: bool,
 }
@@ -59,6 +59,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
     if arguments.slow {
         fuzz::fuzz(&FuzzArguments::short())?;
+        arm::test()?;
     }
     let nextest = works(cargo().args(["nextest", "--version"]));
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };

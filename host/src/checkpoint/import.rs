@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::config::Activation;
+use super::folder::Target;
 use super::onnx::{self, FLOAT, Graph, INT8, INT64, Node, UINT8};
 use super::{
     CONFIG, CheckpointError, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, read_bounded, read_json,
@@ -106,16 +107,13 @@ pub fn import(
 
     let config = config(&model, &source, &read_json(&tokenizer)?);
     let target = Target::new(out)?;
-    let io = |error| CheckpointError::io(&target.temporary, error);
-    let write =
-        |name: &str, bytes: &[u8]| std::fs::write(target.temporary.join(name), bytes).map_err(io);
-    write(CONFIG, format!("{config:#}\n").as_bytes())?;
-    std::fs::copy(&tokenizer, target.temporary.join(TOKENIZER)).map_err(io)?;
+    target.write(CONFIG, format!("{config:#}\n").as_bytes())?;
+    target.copy(&tokenizer, TOKENIZER)?;
     let tokenizer_config = tokenizer.with_file_name(TOKENIZER_CONFIG);
     if tokenizer_config.is_file() {
-        std::fs::copy(tokenizer_config, target.temporary.join(TOKENIZER_CONFIG)).map_err(io)?;
+        target.copy(&tokenizer_config, TOKENIZER_CONFIG)?;
     }
-    write(WEIGHTS, &model.safetensors())?;
+    target.write(WEIGHTS, &model.safetensors())?;
     let already_there = target.finish()?;
     Ok(Imported {
         dir: out.to_owned(),
@@ -765,59 +763,6 @@ fn last_long(tensor: &onnx::Tensor) -> Option<i64> {
         (INT64, false) => Some(i64::from_le_bytes(*tensor.raw.as_chunks().0.last()?)),
         _ => None,
     }
-}
-
-/// A folder that appears whole or not at all.
-struct Target {
-    out: PathBuf,
-    temporary: PathBuf,
-}
-
-impl Target {
-    fn new(out: &Path) -> Result<Self, CheckpointError> {
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = out.with_file_name(format!(".{name}.{}", std::process::id()));
-        std::fs::create_dir_all(&temporary)
-            .map_err(|error| CheckpointError::io(&temporary, error))?;
-        Ok(Target { out: out.to_owned(), temporary })
-    }
-
-    /// Puts the folder in place; true if the same was there.
-    fn finish(self) -> Result<bool, CheckpointError> {
-        let differs = || CheckpointError::Exists { path: self.out.clone() };
-        let io = |error| CheckpointError::io(&self.out, error);
-        if !self.out.exists() {
-            match std::fs::rename(&self.temporary, &self.out) {
-                Ok(()) => return Ok(false),
-                // Somebody else was quicker.
-                Err(_) if self.out.exists() => {}
-                Err(error) => return Err(io(error)),
-            }
-        }
-        let same = contents(&self.out).map_err(io)? == contents(&self.temporary).map_err(io)?;
-        if same { Ok(true) } else { Err(differs()) }
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // Nothing is left of it after a rename; else nobody needs it.
-        let _ = std::fs::remove_dir_all(&self.temporary);
-    }
-}
-
-/// File names and digests of a folder of files.
-fn contents(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
-    let mut contents = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let digest = match entry.file_type()?.is_file() {
-            true => Sha256::digest(std::fs::read(entry.path())?).to_vec(),
-            false => Vec::new(),
-        };
-        contents.insert(entry.file_name().into(), digest);
-    }
-    Ok(contents)
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! Checkpoints: a model's files, where they come from, and what they say.
 //!
 //! [`locate()`] finds a checkpoint by folder or hub id, [`config`] reads what it
-//! is, [`import`] makes one from an ONNX file, [`catalog`] lists those on this
-//! machine. Nothing here knows the arithmetic of tensors, threads or requests.
+//! is, [`import`] makes one from an ONNX file and [`quantise`] one in int8 from one in
+//! floats, [`catalog`] lists those on this machine. Nothing here knows the arithmetic of tensors, threads or requests.
 
 pub mod catalog;
 pub mod config;
+mod folder;
 mod hub;
 pub mod import;
 mod locate;
 mod onnx;
+pub mod quantise;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

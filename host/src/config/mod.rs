@@ -154,7 +154,11 @@ pub struct ModelSettings {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
-    /// Our device-generic graph.
+    /// `Packed` on the CPU, `Candle` elsewhere.
+    Auto,
+    /// Our kernels for the CPU.
+    Packed,
+    /// Our device-generic graph on candle.
     Candle,
     /// candle-transformers' BERT as it comes, to compare with.
     CandleStock,
@@ -171,11 +175,12 @@ pub enum DeviceKind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// f32 on the CPU, f16 elsewhere.
+    /// On the CPU that of the weights, f32 or int8; f16 elsewhere.
     Auto,
     F32,
     F16,
     Bf16,
+    Int8,
 }
 
 /// What happens to a pair that is longer than the model's limit.

@@ -145,7 +145,7 @@ impl Default for RawModel {
     fn default() -> Self {
         RawModel {
             source: DEFAULT_MODEL.into(),
-            engine: "candle".into(),
+            engine: "auto".into(),
             device: "auto".into(),
             precision: "auto".into(),
             replicas: None,

@@ -4,6 +4,11 @@
 //! queues. A replica owns one engine on its own thread.
 
 mod candle;
+mod packed;
+mod sequence;
+mod tensors;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::sync::Arc;
@@ -11,13 +16,20 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::config::{EngineKind, ModelSettings};
 
-/// Makes engines of the kind that the settings name.
+/// Makes engines of the kind that the settings name. `auto` is `packed` on the CPU, unless
+/// more is asked of it than it does, and `candle` elsewhere.
 pub fn factory(
     checkpoint: &Checkpoint,
     settings: &ModelSettings,
 ) -> Result<EngineFactory, EngineError> {
-    match settings.engine {
-        EngineKind::Candle | EngineKind::CandleStock => candle::factory(checkpoint, settings),
+    let packed = match settings.engine {
+        EngineKind::Packed => true,
+        EngineKind::Candle | EngineKind::CandleStock => false,
+        EngineKind::Auto => candle::is_cpu(settings.device)? && packed::refusal(settings).is_none(),
+    };
+    match packed {
+        true => packed::factory(checkpoint, settings),
+        false => candle::factory(checkpoint, settings),
     }
 }
 

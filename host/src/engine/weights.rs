@@ -1,4 +1,5 @@
-//! Weights: named tensors out of safetensors files, as f32.
+//! Weights: named tensors out of safetensors files, as f32 or, where they are stored
+//! so, as int8.
 //!
 //! Files are read into memory and dropped after loading; mapping them would
 //! need `unsafe`, and would save nothing since every tensor is converted or
@@ -21,6 +22,20 @@ pub struct Weights {
     files: Vec<File>,
     /// Where each tensor is.
     index: HashMap<String, (usize, TensorInfo)>,
+}
+
+/// A matrix in integers: those of row r times `scales[r]`.
+#[derive(Debug, PartialEq)]
+pub struct Quantised {
+    pub values: Vec<i8>,
+    pub scales: Vec<f32>,
+}
+
+/// A tensor as it is stored.
+struct Found<'a> {
+    name: &'a str,
+    bytes: &'a [u8],
+    dtype: Dtype,
 }
 
 struct File {
@@ -57,11 +72,49 @@ impl Weights {
     }
 
     /// The tensor of one of the names (the first that exists) as f32, in
-    /// row-major order. A quantised tensor `X` is stored beside `X_scale` and
-    /// maybe `X_zero_point`; its value is (q - zero point) * scale.
+    /// row-major order. A quantised tensor `X` is stored beside `X_scale`, of one
+    /// number or one for each row, and maybe `X_zero_point`; its value is
+    /// (q - zero point) * scale.
     pub fn get(&self, names: &[String], shape: &[usize]) -> Result<Vec<f32>, EngineError> {
+        let Found { name, bytes, dtype } = self.find(names, shape)?;
+        match dtype {
+            Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
+            Dtype::F16 => Ok(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
+            Dtype::BF16 => Ok(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+            Dtype::I8 | Dtype::U8 => {
+                let (values, scales) = self.integers(name, bytes, dtype, shape)?;
+                let row = values.len() / scales.len();
+                Ok(values.iter().enumerate().map(|(at, q)| *q as f32 * scales[at / row]).collect())
+            }
+            other => Err(EngineError::Unsupported(format!(
+                "tensor `{name}` has type {other:?}; supported: F32, F16, BF16, I8 and U8 with scale"
+            ))),
+        }
+    }
+
+    /// The same tensor as it is stored, if that is in integers which fit an i8 once
+    /// their zero is 0.
+    pub fn get_int8(
+        &self,
+        names: &[String],
+        shape: &[usize],
+    ) -> Result<Option<Quantised>, EngineError> {
+        let Found { name, bytes, dtype } = self.find(names, shape)?;
+        if !matches!(dtype, Dtype::I8 | Dtype::U8) {
+            return Ok(None);
+        }
+        let (integers, scales) = self.integers(name, bytes, dtype, shape)?;
+        let values: Result<Vec<i8>, _> = integers.into_iter().map(i8::try_from).collect();
+        let rows = shape.first().copied().unwrap_or(1);
+        Ok(values.ok().map(|values| Quantised {
+            values,
+            scales: if scales.len() == 1 { vec![scales[0]; rows] } else { scales },
+        }))
+    }
+
+    fn find(&self, names: &[String], shape: &[usize]) -> Result<Found<'_>, EngineError> {
         let Some((name, (file, info))) =
-            names.iter().find_map(|name| self.index.get(name).map(|found| (name, found)))
+            names.iter().find_map(|name| self.index.get_key_value(name))
         else {
             return Err(EngineError::Files(format!(
                 "tensor `{}` of shape {shape:?} is missing",
@@ -74,28 +127,41 @@ impl Weights {
                 info.shape
             )));
         }
-        let bytes = self.bytes(*file, info);
-        match info.dtype {
-            Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
-            Dtype::F16 => Ok(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
-            Dtype::BF16 => Ok(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-            Dtype::I8 => self.dequantise(name, each(bytes, |b| i32::from(i8::from_le_bytes(b)))),
-            Dtype::U8 => self.dequantise(name, each(bytes, |b| i32::from(u8::from_le_bytes(b)))),
-            other => Err(EngineError::Unsupported(format!(
-                "tensor `{name}` has type {other:?}; supported: F32, F16, BF16, I8 and U8 with scale"
-            ))),
-        }
+        Ok(Found { name, bytes: self.bytes(*file, info), dtype: info.dtype })
     }
 
-    fn dequantise(&self, name: &str, quantised: Vec<i32>) -> Result<Vec<f32>, EngineError> {
-        let scale = self.scalar(&format!("{name}_scale"))?;
-        let Some(scale) = scale else {
+    /// The integers of a quantised tensor less their zero, and its scales: one, or one
+    /// for each row.
+    fn integers(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        dtype: Dtype,
+        shape: &[usize],
+    ) -> Result<(Vec<i32>, Vec<f32>), EngineError> {
+        let Some(scales) = self.scales(&format!("{name}_scale"), shape)? else {
             return Err(EngineError::Files(format!(
                 "tensor `{name}` is quantised, but `{name}_scale` is missing"
             )));
         };
         let zero = self.scalar(&format!("{name}_zero_point"))?.unwrap_or_default() as i32;
-        Ok(quantised.into_iter().map(|q| (q - zero) as f32 * scale).collect())
+        let values = match dtype {
+            Dtype::I8 => each(bytes, |b| i32::from(i8::from_le_bytes(b)) - zero),
+            _ => each(bytes, |b| i32::from(u8::from_le_bytes(b)) - zero),
+        };
+        Ok((values, scales))
+    }
+
+    fn scales(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>, EngineError> {
+        match self.index.get(name) {
+            Some((file, info))
+                if info.dtype == Dtype::F32
+                    && shape.first().is_some_and(|rows| info.shape == [*rows]) =>
+            {
+                Ok(Some(each(self.bytes(*file, info), f32::from_le_bytes)))
+            }
+            _ => Ok(self.scalar(name)?.map(|scale| vec![scale])),
+        }
     }
 
     /// A tensor of one element, as f32 (a zero point fits).
@@ -158,6 +224,14 @@ mod tests {
             ("e_zero_point", Dtype::U8, &[], &[86]),
             ("f", Dtype::I8, &[1], &[1]),
             ("g", Dtype::I64, &[1], &[0; 8]),
+            ("h", Dtype::I8, &[2, 2], &[1, 2, 3, 255]),
+            ("h_scale", Dtype::F32, &[2], &[0, 0, 128, 63, 0, 0, 0, 64]),
+            ("i", Dtype::U8, &[1, 2], &[0, 255]),
+            ("i_scale", Dtype::F32, &[], &1f32.to_le_bytes()),
+            ("i_zero_point", Dtype::U8, &[], &[128]),
+            ("j", Dtype::U8, &[1], &[255]),
+            ("j_scale", Dtype::F32, &[], &1f32.to_le_bytes()),
+            ("j_zero_point", Dtype::U8, &[], &[86]),
         ]);
         let weights = Weights::read(&[path]).unwrap();
         let get = |name: &str, shape: &[usize]| {
@@ -170,6 +244,18 @@ mod tests {
         assert_eq!(get("c", &[1]), Ok(vec![-3.0]));
         assert_eq!(get("d", &[2]), Ok(vec![0.5, -0.5]));
         assert_eq!(get("e", &[2]), Ok(vec![0.0, -172.0]));
+        assert_eq!(get("h", &[2, 2]), Ok(vec![1.0, 2.0, 6.0, -2.0]));
+        let int8 = |name: &str, shape: &[usize]| {
+            weights.get_int8(&[name.to_owned()], shape).map_err(|error| error.to_string())
+        };
+        let quantised = |values: &[i8], scales: &[f32]| {
+            Ok(Some(Quantised { values: values.to_vec(), scales: scales.to_vec() }))
+        };
+        assert_eq!(int8("h", &[2, 2]), quantised(&[1, 2, 3, -1], &[1.0, 2.0]));
+        assert_eq!(int8("i", &[1, 2]), quantised(&[-128, 127], &[1.0]));
+        assert_eq!(int8("d", &[2]), quantised(&[1, -1], &[0.5, 0.5]));
+        assert_eq!(int8("a", &[1, 2]), Ok(None), "not stored in integers");
+        assert_eq!(int8("j", &[1]), Ok(None), "169 is no i8");
         for (name, shape, expected) in [
             ("a", &[2, 1][..], "has shape [1, 2], expected [2, 1]"),
             ("z", &[2], "`absent` or `z` of shape [2] is missing"),

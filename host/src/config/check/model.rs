@@ -39,7 +39,12 @@ impl Check {
             engine: self.one_of(
                 &key("engine"),
                 &raw.engine,
-                &[("candle", EngineKind::Candle), ("candle-stock", EngineKind::CandleStock)],
+                &[
+                    ("auto", EngineKind::Auto),
+                    ("packed", EngineKind::Packed),
+                    ("candle", EngineKind::Candle),
+                    ("candle-stock", EngineKind::CandleStock),
+                ],
             ),
             device,
             precision: self.one_of(
@@ -50,6 +55,7 @@ impl Check {
                     ("f32", Precision::F32),
                     ("f16", Precision::F16),
                     ("bf16", Precision::Bf16),
+                    ("int8", Precision::Int8),
                 ],
             ),
             replicas: self.within(&key("replicas"), replicas, 1..=1024, "replicas"),

@@ -66,7 +66,7 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
     check("a = 1\na = 2", "line 2: ");
     check(
         "[models.a]\nengine = 'candel'",
-        "`models.a.engine` is \"candel\"; it must be one of \"candle\"",
+        "`models.a.engine` is \"candel\"; it must be one of \"auto\", \"packed\", \"candle\"",
     );
     check("[models.a]\nreplicas = 0", "`models.a.replicas` is 0; it must be 1 to 1024 replicas");
     check("[models.'a b']", "has the name \"a b\"");

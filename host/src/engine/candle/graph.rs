@@ -11,8 +11,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::input::Padded;
 use super::{Forward, ops};
 use crate::checkpoint::ModelConfig;
-use crate::checkpoint::config::{Activation, Family};
+use crate::checkpoint::config::Activation;
 use crate::engine::EngineError;
+use crate::engine::tensors::{HeadNames, Tensors};
 use crate::engine::weights::Weights;
 
 /// Added to the scores of padding. Far below any score, so that e to it is 0,
@@ -79,12 +80,9 @@ impl Graph {
         config: &ModelConfig,
         placement: Placement,
     ) -> std::result::Result<Self, EngineError> {
-        let load = Loader { weights, config, placement: &placement };
+        let load = Loader { tensors: Tensors { weights, config }, placement: &placement };
         let hidden = config.hidden;
-        let (dense, logit) = match config.family {
-            Family::Bert => ("pooler.dense", "classifier"),
-            Family::Roberta => ("classifier.dense", "classifier.out_proj"),
-        };
+        let HeadNames { dense, logit } = load.tensors.head();
         Ok(Graph {
             words: load.tensor("embeddings.word_embeddings.weight", &[config.vocab, hidden])?,
             places: load.places()?,
@@ -286,30 +284,13 @@ pub struct Placement {
 
 /// Tensors of the checkpoint, as the graph wants them.
 struct Loader<'a> {
-    weights: &'a Weights,
-    config: &'a ModelConfig,
+    tensors: Tensors<'a>,
     placement: &'a Placement,
 }
 
 type Loaded<T> = std::result::Result<T, EngineError>;
 
 impl Loader<'_> {
-    /// Names carry the encoder's prefix or do not; older BERTs call a norm's
-    /// weight and bias gamma and beta.
-    fn values(&self, name: &str, shape: &[usize]) -> Loaded<Vec<f32>> {
-        let prefixed = format!("{}.{name}", self.config.family.prefix());
-        let mut names = vec![prefixed, name.to_owned()];
-        for (new, old) in
-            [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
-        {
-            if name.ends_with(new) {
-                let older: Vec<_> = names.iter().map(|name| name.replace(new, old)).collect();
-                names.extend(older);
-            }
-        }
-        self.weights.get(&names, shape)
-    }
-
     fn place(&self, values: Vec<f32>, shape: &[usize]) -> Loaded<Tensor> {
         Tensor::from_vec(values, shape, &Device::Cpu)
             .and_then(|tensor| tensor.to_dtype(self.placement.dtype))
@@ -318,21 +299,12 @@ impl Loader<'_> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Loaded<Tensor> {
-        self.place(self.values(name, shape)?, shape)
+        self.place(self.tensors.values(name, shape)?, shape)
     }
 
     fn places(&self) -> Loaded<Tensor> {
-        let ModelConfig { positions, type_vocab, hidden, .. } = *self.config;
-        let position =
-            self.values("embeddings.position_embeddings.weight", &[positions, hidden])?;
-        let kind = self.values("embeddings.token_type_embeddings.weight", &[type_vocab, hidden])?;
-        let sums = kind
-            .chunks(hidden)
-            .flat_map(|kind| {
-                position.iter().enumerate().map(|(at, value)| value + kind[at % hidden])
-            })
-            .collect();
-        self.place(sums, &[type_vocab * positions, hidden])
+        let ModelConfig { positions, type_vocab, hidden, .. } = *self.tensors.config;
+        self.place(self.tensors.places()?, &[type_vocab * positions, hidden])
     }
 
     fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Loaded<Linear> {
@@ -343,17 +315,17 @@ impl Loader<'_> {
     }
 
     fn norm(&self, name: &str) -> Loaded<Norm> {
-        let hidden = self.config.hidden;
+        let hidden = self.tensors.config.hidden;
         Ok(Norm {
             weight: self.tensor(&format!("{name}.weight"), &[hidden])?,
             bias: self.tensor(&format!("{name}.bias"), &[hidden])?,
-            eps: self.config.norm_eps as f32,
+            eps: self.tensors.config.norm_eps as f32,
         })
     }
 
     fn layer(&self, layer: usize) -> Loaded<Layer> {
         let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-        let (hidden, wide) = (self.config.hidden, self.config.intermediate);
+        let (hidden, wide) = (self.tensors.config.hidden, self.tensors.config.intermediate);
         Ok(Layer {
             qkv: self.qkv(&name("attention.self"))?,
             attended: self.linear(&name("attention.output.dense"), hidden, hidden)?,
@@ -365,12 +337,13 @@ impl Loader<'_> {
     }
 
     fn qkv(&self, name: &str) -> Loaded<Linear> {
-        let hidden = self.config.hidden;
-        let scale = ((hidden / self.config.heads) as f32).sqrt().recip();
+        let hidden = self.tensors.config.hidden;
+        let scale = ((hidden / self.tensors.config.heads) as f32).sqrt().recip();
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for (part, scale) in [("query", scale), ("key", 1.0), ("value", 1.0)] {
-            let part_weight = self.values(&format!("{name}.{part}.weight"), &[hidden, hidden])?;
-            let part_bias = self.values(&format!("{name}.{part}.bias"), &[hidden])?;
+            let part_weight =
+                self.tensors.values(&format!("{name}.{part}.weight"), &[hidden, hidden])?;
+            let part_bias = self.tensors.values(&format!("{name}.{part}.bias"), &[hidden])?;
             weight.extend(part_weight.into_iter().map(|value| value * scale));
             bias.extend(part_bias.into_iter().map(|value| value * scale));
         }

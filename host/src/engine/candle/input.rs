@@ -1,11 +1,7 @@
 //! A batch as the rectangle of numbers that a padded engine computes.
-//!
-//! Here, and nowhere later, a batch that does not fit the model is refused: a
-//! GPU does not check an index.
 
 use crate::checkpoint::ModelConfig;
-use crate::checkpoint::config::Family;
-use crate::engine::{Batch, EngineError};
+use crate::engine::{Batch, EngineError, Pair, sequence};
 
 /// `pairs` rows of `length` tokens, in row-major order.
 #[derive(Debug, PartialEq)]
@@ -34,55 +30,22 @@ impl Padded {
             lengths: Vec::with_capacity(batch.pairs.len()),
         };
         for pair in &batch.pairs {
-            padded.push(&pair.ids, pair.second_from as usize, config)?;
+            padded.push(pair, config)?;
         }
         Ok(padded)
     }
 
-    fn push(
-        &mut self,
-        ids: &[u32],
-        second_from: usize,
-        config: &ModelConfig,
-    ) -> Result<(), EngineError> {
-        if ids.is_empty() || ids.len() > config.length_max {
-            return Err(EngineError::Batch(format!(
-                "a pair has {} tokens, the model takes 1 to {}",
-                ids.len(),
-                config.length_max
-            )));
-        }
-        if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab) {
-            return Err(EngineError::Batch(format!(
-                "a token has id {id}, the model knows {} tokens; is the tokenizer another model's?",
-                config.vocab
-            )));
-        }
-        let second_type = u32::from(config.type_vocab > 1);
-        let pad = self.length - ids.len();
-        self.ids.extend(ids);
+    fn push(&mut self, pair: &Pair, config: &ModelConfig) -> Result<(), EngineError> {
+        sequence::check(pair, config)?;
+        let pad = self.length - pair.tokens();
+        self.ids.extend(&pair.ids);
         self.ids.extend(std::iter::repeat_n(config.pad_id, pad));
-        self.types.extend((0..ids.len()).map(|at| if at < second_from { 0 } else { second_type }));
+        self.types.extend(sequence::types(pair, config));
         self.types.extend(std::iter::repeat_n(0, pad));
-        match config.family {
-            Family::Bert => self.positions.extend(0..ids.len() as u32),
-            // As transformers' create_position_ids_from_input_ids: real tokens
-            // count from pad_id + 1, and a `<pad>` in the text stays at pad_id.
-            Family::Roberta => {
-                let mut position = config.pad_id;
-                self.positions.extend(ids.iter().map(|id| {
-                    if *id == config.pad_id {
-                        config.pad_id
-                    } else {
-                        position += 1;
-                        position
-                    }
-                }));
-            }
-        }
         // Padding is masked, so any row of the table will do.
+        self.positions.extend(sequence::positions(pair, config));
         self.positions.extend(std::iter::repeat_n(0, pad));
-        self.lengths.push(ids.len());
+        self.lengths.push(pair.tokens());
         Ok(())
     }
 

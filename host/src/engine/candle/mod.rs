@@ -87,7 +87,7 @@ impl Plan {
         let weights = Weights::read(&self.checkpoint.weights)?;
         let config = &self.checkpoint.config;
         Ok(match self.kind {
-            EngineKind::Candle => {
+            EngineKind::Auto | EngineKind::Packed | EngineKind::Candle => {
                 let attention = Attention::on(&device, config);
                 let placement = Placement { device, dtype: self.dtype, attention };
                 Arc::new(Graph::load(&weights, config, placement)?)
@@ -194,6 +194,11 @@ fn cpu_instead(error: EngineError) -> Device {
     Device::Cpu
 }
 
+/// Whether this kind of device is the CPU on this machine.
+pub fn is_cpu(kind: DeviceKind) -> Result<bool, EngineError> {
+    Ok(device(kind)?.is_cpu())
+}
+
 fn not_compiled_in(device: &str) -> EngineError {
     EngineError::Unsupported(format!(
         "device `{device}` is not compiled in; build with `--features {device}`"
@@ -211,13 +216,16 @@ fn dtype(settings: &ModelSettings, device: &Device) -> Result<DType, EngineError
                     "precision f16 with candle's stock models, whose mask overflows in it; supported: f32, and bf16 on GPUs".to_owned(),
                 ));
             }
-            Precision::F32 | Precision::Bf16 => {}
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => {}
         }
     }
     match (settings.precision, device.is_cpu()) {
         (Precision::Auto, true) | (Precision::F32, _) => Ok(DType::F32),
         (Precision::Auto, false) | (Precision::F16, _) => Ok(DType::F16),
         (Precision::Bf16, false) => Ok(DType::BF16),
+        (Precision::Int8, _) => Err(EngineError::Unsupported(
+            "precision int8 with engine candle; engine packed has it".to_owned(),
+        )),
         (Precision::Bf16, true) => Err(EngineError::Unsupported(
             "precision bf16 on the CPU, where candle has no such matrix product; supported: f32, f16".to_owned(),
         )),

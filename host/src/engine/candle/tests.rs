@@ -1,110 +1,13 @@
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use serde::Deserialize;
-use tokenizers::{Tokenizer, TruncationParams};
-
 use super::*;
 use crate::checkpoint::import::import;
-use crate::config::{BatchSettings, Truncation};
-use crate::engine::{self, Pair};
-
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures");
-
-/// Padding moves sums about; f32 leaves this much of a logit open.
-const TOLERANCE: f32 = 1e-4;
-
-#[derive(Deserialize)]
-struct Goldens {
-    max_length: usize,
-    pairs: Vec<Golden>,
-}
-
-#[derive(Deserialize)]
-struct Golden {
-    query: String,
-    document: String,
-    tokens: usize,
-    logit: f32,
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(FIXTURES).join(name)
-}
-
-pub fn settings(kind: EngineKind) -> ModelSettings {
-    ModelSettings {
-        source: String::new(),
-        engine: kind,
-        device: DeviceKind::Cpu,
-        precision: Precision::Auto,
-        replicas: 1,
-        replica_threads: 1,
-        length_max: None,
-        truncation: Truncation::LongestFirst,
-        tokenizers: 1,
-        batch: BatchSettings {
-            queue_pairs_max: 1,
-            queue_tokens_max: 1,
-            batch_tokens_max: None,
-            batch_pairs_max: 1,
-            batch_wait_ms: Duration::ZERO,
-            queue_cuts_max: 1,
-        },
-        batch_ms_max: Duration::from_secs(1),
-        restart_ms: Duration::from_secs(1),
-    }
-}
-
-/// The pairs of a goldens file, tokenized by the reference's own library, with
-/// their logits.
-pub fn goldens(path: &Path, tokenizer: &Path) -> (Vec<Arc<Pair>>, Vec<f32>) {
-    let goldens: Goldens = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let mut tokenizer = Tokenizer::from_file(tokenizer).unwrap();
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(Some(TruncationParams {
-            max_length: goldens.max_length,
-            ..Default::default()
-        }))
-        .unwrap();
-    let pairs = goldens.pairs.iter().map(|golden| {
-        let text = (golden.query.as_str(), golden.document.as_str());
-        let encoding = tokenizer.encode(text, true).unwrap();
-        assert_eq!(encoding.len(), golden.tokens, "{}", golden.query);
-        let types = encoding.get_type_ids();
-        let second = types.iter().position(|kind| *kind == 1);
-        Arc::new(Pair {
-            ids: encoding.get_ids().into(),
-            second_from: second.unwrap_or(types.len()) as u32,
-        })
-    });
-    let logits = goldens.pairs.iter().map(|golden| golden.logit).collect();
-    (pairs.collect(), logits)
-}
-
-pub fn score(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
-    let batch = Batch { pairs: pairs.to_vec() };
-    let mut logits = vec![f32::NAN; pairs.len()];
-    engine.score(&batch, &mut logits).unwrap();
-    logits
-}
-
-pub fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
-
-pub fn engine(dir: &Path, kind: EngineKind) -> Box<dyn CrossEncoder> {
-    let checkpoint = Checkpoint::open("tiny", dir).unwrap();
-    engine::factory(&checkpoint, &settings(kind)).unwrap()().unwrap()
-}
-
-const TINY: [&str; 4] =
-    ["tiny-bert", "tiny-bert-f16", "tiny-bert-bf16-sharded", "tiny-xlm-roberta"];
+use crate::engine;
+use crate::engine::Pair;
+use crate::engine::tests::{
+    TINY, TOLERANCE, difference, engine, fixture, goldens, score, settings,
+};
 
 #[test]
-pub fn scores_are_the_references() {
+fn scores_are_the_references() {
     for name in TINY {
         let dir = fixture(name);
         let (pairs, expected) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
@@ -166,7 +69,7 @@ fn a_gpus_shapes_and_numbers_give_the_same_scores() {
     }
 }
 
-pub fn gpu_like(checkpoint: &Checkpoint, dtype: DType) -> Graph {
+fn gpu_like(checkpoint: &Checkpoint, dtype: DType) -> Graph {
     let weights = Weights::read(&checkpoint.weights).unwrap();
     let placement = Placement { device: Device::Cpu, dtype, attention: Attention::Fused };
     Graph::load(&weights, &checkpoint.config, placement).unwrap()
@@ -219,7 +122,7 @@ fn what_an_engine_cannot_do_is_refused_by_name() {
 }
 
 #[test]
-pub fn settings_can_shorten_a_pair_but_not_lengthen_it() {
+fn settings_can_shorten_a_pair_but_not_lengthen_it() {
     let checkpoint = Checkpoint::open("bert", &fixture("tiny-bert")).unwrap();
     for (setting, expected) in [(None, 128), (Some(64), 64), (Some(4096), 128)] {
         let mut settings = settings(EngineKind::Candle);

@@ -1,0 +1,155 @@
+//! From a checkpoint's tensors to the packed encoder.
+
+use maitred_kernels::{Activation, Embedding, Format, Isa, Linear, Norm, Weights as Packed, Words};
+
+use super::encoder::{Encoder, Layer};
+use crate::checkpoint::config::Activation as Configured;
+use crate::checkpoint::{ModelConfig, quantise};
+use crate::engine::EngineError;
+use crate::engine::tensors::{HeadNames, Tensors};
+use crate::engine::weights::{Quantised, Weights};
+
+/// Whether the layers' weights are stored as int8.
+pub fn is_int8(weights: &Weights, config: &ModelConfig) -> bool {
+    let shape = [config.intermediate, config.hidden];
+    let tensors = Tensors { weights, config };
+    matches!(tensors.int8("encoder.layer.0.intermediate.dense.weight", &shape), Ok(Some(_)))
+}
+
+/// Packs the model's weights for one instruction set.
+pub fn encoder(
+    weights: &Weights,
+    config: &ModelConfig,
+    isa: Isa,
+    format: Format,
+) -> Result<Encoder, EngineError> {
+    let load = Loader { tensors: Tensors { weights, config }, isa, format };
+    let HeadNames { dense, logit } = load.tensors.head();
+    let hidden = config.hidden;
+    let head = Loader { format: Format::F32, ..load };
+    Ok(Encoder {
+        isa,
+        format,
+        heads: config.heads,
+        embedding: load.embedding()?,
+        layers: (0..config.layers).map(|layer| load.layer(layer)).collect::<Result<_, _>>()?,
+        activation: match config.activation {
+            Configured::Gelu => Activation::Gelu,
+            Configured::GeluTanh => Activation::GeluTanh,
+            Configured::Relu => Activation::Relu,
+            Configured::Silu => Activation::Silu,
+        },
+        head: [head.linear(dense, hidden, hidden)?, head.linear(logit, hidden, 1)?],
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Loader<'a> {
+    tensors: Tensors<'a>,
+    isa: Isa,
+    format: Format,
+}
+
+/// A linear layer's numbers.
+struct Dense {
+    weights: Numbers,
+    bias: Vec<f32>,
+}
+
+enum Numbers {
+    Floats(Vec<f32>),
+    Int8(Quantised),
+}
+
+impl Loader<'_> {
+    fn embedding(&self) -> Result<Embedding, EngineError> {
+        let shape = [self.tensors.config.vocab, self.tensors.config.hidden];
+        let name = "embeddings.word_embeddings.weight";
+        let words = match self.tensors.int8(name, &shape)? {
+            Some(Quantised { values, scales }) => Words::Int8 { values, scales },
+            None => Words::Floats(self.tensors.values(name, &shape)?),
+        };
+        let norm = self.norm("embeddings.LayerNorm")?;
+        Ok(Embedding::new(words, self.tensors.places()?, norm))
+    }
+
+    fn layer(&self, layer: usize) -> Result<Layer, EngineError> {
+        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+        let ModelConfig { hidden, heads, intermediate: wide, .. } = *self.tensors.config;
+        let mut query = self.dense(&name("attention.self.query"), hidden, hidden)?;
+        query.scale(((hidden / heads) as f32).sqrt().recip());
+        let key = self.dense(&name("attention.self.key"), hidden, hidden)?;
+        let value = self.dense(&name("attention.self.value"), hidden, hidden)?;
+        Ok(Layer {
+            query: self.pack(hidden, query),
+            key_value: self.pack(hidden, key.above(value)),
+            attended: self.linear(&name("attention.output.dense"), hidden, hidden)?,
+            attended_norm: self.norm(&name("attention.output.LayerNorm"))?,
+            wide: self.linear(&name("intermediate.dense"), hidden, wide)?,
+            narrow: self.linear(&name("output.dense"), wide, hidden)?,
+            norm: self.norm(&name("output.LayerNorm"))?,
+        })
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm, EngineError> {
+        let shape = [self.tensors.config.hidden];
+        let weight = self.tensors.values(&format!("{name}.weight"), &shape)?;
+        let bias = self.tensors.values(&format!("{name}.bias"), &shape)?;
+        Ok(Norm::new(self.isa, &weight, &bias, self.tensors.config.norm_eps as f32))
+    }
+
+    fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear, EngineError> {
+        Ok(self.pack(inputs, self.dense(name, inputs, outputs)?))
+    }
+
+    fn pack(&self, inputs: usize, dense: Dense) -> Linear {
+        let weights = match &dense.weights {
+            Numbers::Floats(values) => Packed::F32(values),
+            Numbers::Int8(Quantised { values, scales }) => Packed::Int8 { values, scales },
+        };
+        Linear::new(self.isa, inputs, weights, &dense.bias)
+    }
+
+    /// In this loader's format. Weights that are stored as int8 stay what they are;
+    /// others are quantised now.
+    fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EngineError> {
+        let (weight, shape) = (format!("{name}.weight"), [outputs, inputs]);
+        let weights = match self.format {
+            Format::F32 => Numbers::Floats(self.tensors.values(&weight, &shape)?),
+            Format::Int8 => Numbers::Int8(match self.tensors.int8(&weight, &shape)? {
+                Some(quantised) => quantised,
+                None => {
+                    let values = self.tensors.values(&weight, &shape)?;
+                    let (values, scales) = quantise::rows(&values, inputs);
+                    Quantised { values, scales }
+                }
+            }),
+        };
+        Ok(Dense { weights, bias: self.tensors.values(&format!("{name}.bias"), &[outputs])? })
+    }
+}
+
+impl Dense {
+    /// Multiplies all outputs.
+    fn scale(&mut self, by: f32) {
+        let numbers = match &mut self.weights {
+            Numbers::Floats(values) => values,
+            Numbers::Int8(quantised) => &mut quantised.scales,
+        };
+        numbers.iter_mut().chain(&mut self.bias).for_each(|number| *number *= by);
+    }
+
+    /// The outputs of both.
+    fn above(mut self, other: Dense) -> Dense {
+        match (&mut self.weights, other.weights) {
+            (Numbers::Floats(values), Numbers::Floats(more)) => values.extend(more),
+            (Numbers::Int8(quantised), Numbers::Int8(more)) => {
+                quantised.values.extend(more.values);
+                quantised.scales.extend(more.scales);
+            }
+            _ => unreachable!("a loader has one format"),
+        }
+        self.bias.extend(other.bias);
+        self
+    }
+}

@@ -1,0 +1,117 @@
+//! Our engine for the CPU: no padding, weights packed for the machine's vector
+//! instructions and shared by all replicas, and one thread a replica.
+//!
+//! `docs/engine.md` says what it costs and why it is built so. The arithmetic is in the
+//! crate `maitred-kernels`; this room knows which layer follows which.
+
+mod encoder;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use maitred_kernels::{Format, Isa};
+
+use self::encoder::{Encoder, Workspace};
+use super::weights::Weights;
+use super::{Batch, CrossEncoder, EngineError, EngineFactory, EngineTraits, sequence};
+use crate::checkpoint::{Checkpoint, ModelConfig};
+use crate::config::{DeviceKind, ModelSettings, Precision};
+
+/// Small batches are best, since their rows stay near: a batch of eight pairs is as
+/// fast as one pair, and one of sixteen is slower.
+const BATCH_TOKENS_MAX: usize = 512;
+/// A tile's rows a few times over; below, the weights are read for too few of them.
+const BATCH_TOKENS_MIN: usize = 48;
+
+/// Makes replicas of the checkpoint's model. The weights are read and packed now, once.
+pub fn factory(
+    checkpoint: &Checkpoint,
+    settings: &ModelSettings,
+) -> Result<EngineFactory, EngineError> {
+    if let Some(refusal) = refusal(settings) {
+        return Err(EngineError::Unsupported(refusal));
+    }
+    let weights = Weights::read(&checkpoint.weights)?;
+    let (format, why) = match settings.precision {
+        Precision::Int8 => (Format::Int8, "as configured"),
+        Precision::Auto if load::is_int8(&weights, &checkpoint.config) => {
+            (Format::Int8, "the checkpoint's weights are int8")
+        }
+        Precision::Auto => (Format::F32, "the checkpoint's weights are floats"),
+        _ => (Format::F32, "as configured"),
+    };
+    let isa = Isa::detect();
+    let encoder = Arc::new(load::encoder(&weights, &checkpoint.config, isa, format)?);
+    tracing::info!(
+        "`{}` runs on engine packed with {} in {} ({why})",
+        checkpoint.name,
+        isa.name(),
+        name(format),
+    );
+    let config = checkpoint.config.clone();
+    let length_max = settings.length_max.unwrap_or(config.length_max).min(config.length_max);
+    let traits = EngineTraits {
+        ragged: true,
+        length_max,
+        batch_tokens_max: BATCH_TOKENS_MAX,
+        batch_tokens_min: BATCH_TOKENS_MIN,
+        precision: name(format),
+    };
+    Ok(Arc::new(move || {
+        let workspace = encoder.workspace();
+        let (encoder, config, traits) = (encoder.clone(), config.clone(), traits.clone());
+        Ok(Box::new(Engine { encoder, config, traits, workspace }))
+    }))
+}
+
+/// What of the settings this engine does not do.
+pub fn refusal(settings: &ModelSettings) -> Option<String> {
+    let supported = "engine packed";
+    match settings {
+        ModelSettings { device: DeviceKind::Metal | DeviceKind::Cuda, .. } => {
+            Some(format!("a GPU with {supported}; engine candle runs there"))
+        }
+        ModelSettings { precision: Precision::F16 | Precision::Bf16, .. } => Some(format!(
+            "precision {} with {supported}; supported: f32, int8",
+            if settings.precision == Precision::F16 { "f16" } else { "bf16" }
+        )),
+        ModelSettings { replica_threads: 2.., .. } => Some(format!(
+            "{} threads of a replica with {supported}, which has one; `replicas` uses more cores",
+            settings.replica_threads
+        )),
+        _ => None,
+    }
+}
+
+fn name(format: Format) -> &'static str {
+    match format {
+        Format::F32 => "f32",
+        Format::Int8 => "int8",
+    }
+}
+
+/// One replica's engine.
+struct Engine {
+    encoder: Arc<Encoder>,
+    config: ModelConfig,
+    traits: EngineTraits,
+    workspace: Workspace,
+}
+
+impl CrossEncoder for Engine {
+    fn traits(&self) -> EngineTraits {
+        self.traits.clone()
+    }
+
+    fn score(&mut self, batch: &Batch, logits: &mut [f32]) -> Result<(), EngineError> {
+        self.workspace.clear();
+        for pair in &batch.pairs {
+            sequence::check(pair, &self.config)?;
+            self.workspace.push(pair, &self.config);
+        }
+        self.encoder.run(&mut self.workspace, logits);
+        Ok(())
+    }
+}

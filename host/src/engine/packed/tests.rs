@@ -1,0 +1,161 @@
+use super::*;
+use crate::checkpoint::import::import;
+use crate::checkpoint::quantise::quantise;
+use crate::config::EngineKind;
+use crate::engine::tests::{
+    TINY, TOLERANCE, difference, engine, fixture, goldens, score, settings,
+};
+use crate::engine::{self, Pair};
+
+/// In int8, of logits that spread over seven: 48 numbers a token average little of the
+/// rounding out. What int8 is worth is measured on the real model (`tests/parity.rs`).
+const INT8_TOLERANCE: f32 = 0.3;
+
+/// One replica on the given instruction set.
+fn on(isa: Isa, format: Format, name: &str) -> Box<dyn CrossEncoder> {
+    let checkpoint = Checkpoint::open(name, &fixture(name)).unwrap();
+    let weights = Weights::read(&checkpoint.weights).unwrap();
+    let config = checkpoint.config;
+    let encoder = Arc::new(load::encoder(&weights, &config, isa, format).unwrap());
+    let traits = EngineTraits {
+        ragged: true,
+        length_max: config.length_max,
+        batch_tokens_max: 1,
+        batch_tokens_min: 1,
+        precision: super::name(format),
+    };
+    let workspace = encoder.workspace();
+    Box::new(Engine { encoder, config, traits, workspace })
+}
+
+fn alone(engine: &mut dyn CrossEncoder, pairs: &[Arc<Pair>]) -> Vec<f32> {
+    pairs.iter().flat_map(|pair| score(engine, std::slice::from_ref(pair))).collect()
+}
+
+#[test]
+fn scores_are_the_references_on_every_instruction_set() {
+    for name in TINY {
+        let dir = fixture(name);
+        let (pairs, expected) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
+        for isa in Isa::available() {
+            let mut engine = on(isa, Format::F32, name);
+            let far = difference(&alone(&mut *engine, &pairs), &expected);
+            assert!(far < TOLERANCE, "{name} {}: off by {far}", isa.name());
+            let mut engine = on(isa, Format::Int8, name);
+            let far = difference(&alone(&mut *engine, &pairs), &expected);
+            assert!(far < INT8_TOLERANCE, "{name} {} int8: off by {far}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn a_pair_scores_the_very_same_in_any_batch() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for name in TINY {
+        let dir = fixture(name);
+        let (pairs, _) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
+        for isa in Isa::available() {
+            for format in [Format::F32, Format::Int8] {
+                let mut engine = on(isa, format, name);
+                let expected = alone(&mut *engine, &pairs);
+                for _ in 0..20 {
+                    let chosen: Vec<usize> =
+                        (0..random.usize(1..12)).map(|_| random.usize(..pairs.len())).collect();
+                    let batch: Vec<_> = chosen.iter().map(|at| pairs[*at].clone()).collect();
+                    let expected: Vec<_> = chosen.iter().map(|at| expected[*at]).collect();
+                    let found = score(&mut *engine, &batch);
+                    assert_eq!(found, expected, "seed {seed}: {name} {} {chosen:?}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_imported_model_is_scored_in_int8_unless_f32_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("tiny");
+    let tokenizer = fixture("tiny-bert").join("tokenizer.json");
+    import(&fixture("tiny-quantised.onnx"), Some(&tokenizer), None, &out).unwrap();
+    let (pairs, expected) = goldens(&fixture("tiny-quantised.json"), &tokenizer);
+    let checkpoint = Checkpoint::open("tiny", &out).unwrap();
+    for (precision, expected_name, tolerance) in [
+        (Precision::Auto, "int8", INT8_TOLERANCE),
+        (Precision::Int8, "int8", INT8_TOLERANCE),
+        (Precision::F32, "f32", TOLERANCE),
+    ] {
+        let mut settings = settings(EngineKind::Auto);
+        settings.precision = precision;
+        let mut engine = engine::factory(&checkpoint, &settings).unwrap()().unwrap();
+        assert_eq!(engine.traits().precision, expected_name);
+        let far = difference(&score(&mut *engine, &pairs), &expected);
+        assert!(far < tolerance, "{expected_name}: {far}");
+    }
+}
+
+#[test]
+fn a_quantised_model_scores_as_its_original() {
+    for name in TINY {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("int8");
+        let (pairs, expected) =
+            goldens(&fixture(name).join("goldens.json"), &fixture(name).join("tokenizer.json"));
+        let made = quantise(&Checkpoint::open(name, &fixture(name)).unwrap(), &out).unwrap();
+        assert!(made.bytes_after < made.bytes_before, "{made:?}");
+        let checkpoint = Checkpoint::open(name, &out).unwrap();
+        let mut engine =
+            engine::factory(&checkpoint, &settings(EngineKind::Auto)).unwrap()().unwrap();
+        assert_eq!(engine.traits().precision, "int8");
+        let far = difference(&score(&mut *engine, &pairs), &expected);
+        assert!(far < INT8_TOLERANCE, "{name}: {far}");
+        let error = quantise(&checkpoint, &dir.path().join("again")).unwrap_err();
+        assert!(error.to_string().contains("int8 already"), "{error}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_model_is_refused() {
+    let mut engine = engine(&fixture("tiny-bert"), EngineKind::Packed);
+    for (ids, expected) in [
+        (vec![], "0 tokens"),
+        (vec![5; 129], "129 tokens, the model takes 1 to 128"),
+        (vec![2, 1200], "id 1200, the model knows 1200"),
+    ] {
+        let pair = Pair { second_from: 0, ids: ids.into() };
+        let batch = Batch { pairs: vec![Arc::new(pair)] };
+        let error = engine.score(&batch, &mut [0.0]).unwrap_err();
+        assert!(matches!(error, EngineError::Batch(_)), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    engine.score(&Batch::default(), &mut []).unwrap();
+    // A refused batch leaves nothing behind.
+    let pair = Arc::new(Pair { second_from: 1, ids: [2, 3].into() });
+    let mut fresh = self::engine(&fixture("tiny-bert"), EngineKind::Packed);
+    assert_eq!(alone(&mut *engine, &[pair.clone()]), alone(&mut *fresh, &[pair]));
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name_and_left_to_candle_by_auto() {
+    let checkpoint = Checkpoint::open("bert", &fixture("tiny-bert")).unwrap();
+    let with = |engine: EngineKind, change: fn(&mut ModelSettings)| {
+        let mut settings = settings(engine);
+        change(&mut settings);
+        engine::factory(&checkpoint, &settings)
+    };
+    let changes: [(fn(&mut ModelSettings), &str); 3] = [
+        (|s| s.precision = Precision::F16, "precision f16 with engine packed"),
+        (|s| s.replica_threads = 2, "2 threads of a replica with engine packed"),
+        (|s| s.device = DeviceKind::Metal, "a GPU with engine packed"),
+    ];
+    for (change, expected) in changes {
+        let error = with(EngineKind::Packed, change).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    for (change, ragged) in [(changes[0].0, false), (changes[1].0, false)] {
+        let engine = with(EngineKind::Auto, change).unwrap()().unwrap();
+        assert_eq!(engine.traits().ragged, ragged);
+    }
+    assert!(with(EngineKind::Auto, |_| ()).unwrap()().unwrap().traits().ragged);
+    assert!(with(EngineKind::Candle, |s| s.precision = Precision::Int8).is_err());
+}

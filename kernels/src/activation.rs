@@ -1,0 +1,103 @@
+//! Functions of one number, over vectors.
+
+use crate::isa::Vectors;
+
+/// What follows a matrix product, on each of its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x Φ(x), by the error function.
+    Gelu,
+    /// Its approximation by tanh (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+    GeluTanh,
+    Relu,
+    Silu,
+    Tanh,
+}
+
+impl Activation {
+    #[inline(always)]
+    pub(crate) fn apply<V: Vectors>(self, v: V, x: V::F32) -> V::F32 {
+        match self {
+            Activation::Gelu => gelu(v, x),
+            Activation::GeluTanh => gelu_tanh(v, x),
+            Activation::Relu => v.max(x, v.splat(0.0)),
+            Activation::Silu => silu(v, x),
+            Activation::Tanh => tanh(v, x),
+        }
+    }
+}
+
+/// Within 1e-6 of x Φ(x).
+#[inline(always)]
+fn gelu<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    let half = v.mul(x, v.splat(0.5));
+    let erf = erf(v, v.mul(x, v.splat(std::f32::consts::FRAC_1_SQRT_2)));
+    v.mul_add(half, erf, half)
+}
+
+/// The error function within 5e-7, by the rational approximation of Eigen and XLA
+/// (`generic_fast_erf_float`): no branches.
+#[inline(always)]
+fn erf<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    const P: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ];
+    const Q: [f32; 5] =
+        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    let x = v.clamp(x, -4.0, 4.0);
+    let square = v.mul(x, x);
+    let above = v.mul(x, v.polynomial(square, P));
+    v.mul(above, v.recip(v.polynomial(square, Q)))
+}
+
+/// tanh(y) = 2 / (1 + e^(-2y)) - 1 makes x (1 + tanh(y)) / 2 of a SiLU's form.
+#[inline(always)]
+fn gelu_tanh<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    let double = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+    let cubic = v.mul_add(v.mul(x, x), v.splat(0.044_715 * double), v.splat(double));
+    v.mul(x, sigmoid(v, v.mul(x, cubic)))
+}
+
+#[inline(always)]
+fn silu<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    v.mul(x, sigmoid(v, x))
+}
+
+#[inline(always)]
+fn tanh<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    let two = v.splat(2.0);
+    v.sub(v.mul(two, sigmoid(v, v.mul(two, x))), v.splat(1.0))
+}
+
+/// 1 / (1 + e^-x). Beyond 60 it is 0 or 1 in f32, and `recip` wants no more.
+#[inline(always)]
+fn sigmoid<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    let x = v.clamp(x, -60.0, 60.0);
+    v.recip(v.add(v.splat(1.0), exp(v, v.sub(v.splat(0.0), x))))
+}
+
+/// e^x, to 2e-7 of itself; below 2^-126 it stays there.
+///
+/// x = n ln 2 + r, and e^r = 1 + r + r² q(r) with q fitted to |r| ≤ ln 2 / 2 for the
+/// least relative error (1.1e-7).
+#[inline(always)]
+pub(crate) fn exp<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    const Q: [f32; 4] = [8.312_051e-3, 4.189_450_2e-2, 1.666_713_3e-1, 4.999_92e-1];
+    // ln 2 in two parts, the first with zeros at its end: n times it is exact.
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let x = v.clamp(x, -87.3, 88.0);
+    let n = v.round(v.mul(x, v.splat(std::f32::consts::LOG2_E)));
+    let whole = v.float(n);
+    let r = v.mul_add(whole, v.splat(-LN_2_HIGH), x);
+    let r = v.mul_add(whole, v.splat(-LN_2_LOW), r);
+    let q = v.polynomial(r, Q);
+    let power = v.mul_add(v.mul(r, r), q, v.add(r, v.splat(1.0)));
+    v.mul(power, v.power_of_two(n))
+}

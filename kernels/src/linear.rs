@@ -1,0 +1,300 @@
+//! A linear layer: rows times a packed matrix, plus a bias, and an activation.
+
+use crate::Activation;
+use crate::isa::{Isa, Vectors, Work};
+use crate::lines::{self, Lines};
+use crate::rows::{Format, Numbers, Quantised, Rows};
+use crate::tile::{Bytes, Factor, Floats, Multiply, Tiles, each_tile, tile};
+
+/// Vectors of a strip of columns. With three, a step of a tile of 8 rows loads 11
+/// times for 24 products; with two it would be 10 for 16.
+const STRIP: usize = 3;
+
+/// A matrix `[outputs, inputs]` in row-major order, as checkpoints have it.
+#[derive(Debug, Clone, Copy)]
+pub enum Weights<'a> {
+    F32(&'a [f32]),
+    /// Numbers times the scale of their output.
+    Int8 {
+        values: &'a [i8],
+        scales: &'a [f32],
+    },
+}
+
+/// Weights and bias, packed for one instruction set. It is shared by all that use it.
+pub struct Linear {
+    isa: Isa,
+    inputs: usize,
+    outputs: usize,
+    /// Strips of columns; in a strip, lane by lane of the inputs. Missing columns and
+    /// missing numbers of the last lane are 0.
+    lanes: Lines,
+    /// For each column of the strips, as is what follows.
+    bias: Lines,
+    quantised: Option<Columns>,
+}
+
+/// What int8 products need of each column.
+struct Columns {
+    scales: Lines,
+    /// Sums of the column's weights: what a row's zero has added to its products.
+    sums: Lines,
+}
+
+impl Linear {
+    /// Packs weights of shape `[bias.len(), inputs]`.
+    pub fn new(isa: Isa, inputs: usize, weights: Weights<'_>, bias: &[f32]) -> Self {
+        let outputs = bias.len();
+        let width = isa.run(StripWidth);
+        let columns = outputs.next_multiple_of(width);
+        let padded = |values: &[f32]| {
+            let mut padded = values.to_vec();
+            padded.resize(columns, 0.0);
+            Lines::of_floats(&padded)
+        };
+        let pack = Pack { inputs, width, columns };
+        let (lanes, quantised) = match weights {
+            Weights::F32(values) => {
+                assert_eq!(values.len(), outputs * inputs);
+                (pack.lanes(outputs, 1, |at| values[at.start].to_bits()), None)
+            }
+            Weights::Int8 { values, scales } => {
+                assert_eq!(values.len(), outputs * inputs);
+                assert_eq!(scales.len(), outputs);
+                let lane = |at: std::ops::Range<usize>| {
+                    let mut bytes = [0; 4];
+                    for (byte, value) in bytes.iter_mut().zip(&values[at]) {
+                        *byte = *value as u8;
+                    }
+                    u32::from_le_bytes(bytes)
+                };
+                let sums: Vec<f32> = values
+                    .chunks_exact(inputs)
+                    .map(|row| row.iter().map(|value| i32::from(*value)).sum::<i32>() as f32)
+                    .collect();
+                let columns = Columns { scales: padded(scales), sums: padded(&sums) };
+                (pack.lanes(outputs, 4, lane), Some(columns))
+            }
+        };
+        Linear { isa, inputs, outputs, lanes, bias: padded(bias), quantised }
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The format of the rows it takes.
+    pub fn format(&self) -> Format {
+        match self.quantised {
+            None => Format::F32,
+            Some(_) => Format::Int8,
+        }
+    }
+
+    /// activation(rows × weightsᵀ + bias), in rows of `outputs`. The rows are in
+    /// [`format`](Self::format).
+    pub fn apply(&self, rows: Rows<'_>, activation: Option<Activation>, output: &mut [f32]) {
+        assert_eq!(rows.width, self.inputs, "inputs of a linear layer");
+        assert_eq!(output.len(), rows.count * self.outputs, "outputs of a linear layer");
+        self.isa.run(Apply { linear: self, rows, activation, output });
+    }
+}
+
+struct StripWidth;
+
+impl Work for StripWidth {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) -> usize {
+        STRIP * V::LANES
+    }
+}
+
+/// Brings a matrix into the order in which tiles read it.
+struct Pack {
+    inputs: usize,
+    /// Columns of a strip.
+    width: usize,
+    columns: usize,
+}
+
+impl Pack {
+    /// `lane` packs the numbers at a range of the matrix, at most `group`.
+    fn lanes(
+        &self,
+        outputs: usize,
+        group: usize,
+        lane: impl Fn(std::ops::Range<usize>) -> u32,
+    ) -> Lines {
+        let steps = self.inputs.div_ceil(group);
+        let mut lines = Lines::zeroed(steps * self.columns);
+        let lanes = lines.lanes_mut();
+        for output in 0..outputs {
+            let (strip, column) = (output / self.width, output % self.width);
+            for step in 0..steps {
+                let from = output * self.inputs + step * group;
+                let to = (from + group).min((output + 1) * self.inputs);
+                lanes[(strip * steps + step) * self.width + column] = lane(from..to);
+            }
+        }
+        lines
+    }
+}
+
+struct Apply<'a> {
+    linear: &'a Linear,
+    rows: Rows<'a>,
+    activation: Option<Activation>,
+    output: &'a mut [f32],
+}
+
+impl Work for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, v: V) {
+        let Linear { inputs, .. } = *self.linear;
+        match (self.rows.numbers, &self.linear.quantised) {
+            (Numbers::Floats(values), None) => {
+                let factor = Factor { lanes: lines::lanes(values), stride: inputs, steps: inputs };
+                self.strips(v, factor, PlainSum);
+            }
+            (Numbers::Quantised(rows), Some(columns)) => {
+                let steps = inputs.div_ceil(4);
+                let factor = Factor { lanes: rows.lanes, stride: rows.stride, steps };
+                self.strips(v, factor, ScaledSum { rows, columns });
+            }
+            _ => panic!("rows are in the format of the layer that they are for"),
+        }
+    }
+}
+
+impl Apply<'_> {
+    /// Strip by strip, so that each weight is read from far memory once, and a
+    /// strip's are near for all rows.
+    #[inline(always)]
+    fn strips<V: Vectors, F: Finish>(self, v: V, factor: Factor<'_>, finish: F) {
+        let Apply { linear, rows, activation, output } = self;
+        let width = STRIP * V::LANES;
+        let strips = linear.lanes.lanes().chunks_exact(factor.steps * width);
+        for (strip, weights) in strips.enumerate() {
+            let column = strip * width;
+            let columns = (linear.outputs - column).min(width);
+            let finish = &finish;
+            each_tile(
+                v,
+                rows.count,
+                &mut Strip { linear, factor, weights, column, columns, finish, output },
+            );
+            if let Some(activation) = activation {
+                // Once more over the strip, which is near: in the tiles a copy of every
+                // activation would stand for every number of rows.
+                for row in output.chunks_exact_mut(linear.outputs) {
+                    for part in row[column..column + columns].chunks_mut(V::LANES) {
+                        let x = v.load_part(part, 0.0);
+                        v.store_part(activation.apply(v, x), part);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A strip of columns of the output.
+struct Strip<'a, F> {
+    linear: &'a Linear,
+    factor: Factor<'a>,
+    weights: &'a [u32],
+    column: usize,
+    columns: usize,
+    finish: &'a F,
+    output: &'a mut [f32],
+}
+
+impl<F: Finish> Tiles for Strip<'_, F> {
+    #[inline(always)]
+    fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
+        let factor = self.factor.from(row);
+        let sums = tile::<V, F::Multiply, R, STRIP>(v, factor, self.weights);
+        for c in 0..self.columns.div_ceil(V::LANES) {
+            let column = self.column + c * V::LANES;
+            let bias = v.load(&self.linear.bias.floats()[column..]);
+            let columns = V::LANES.min(self.columns - c * V::LANES);
+            let each = self.finish.column(v, column);
+            for (r, sums) in sums.iter().enumerate() {
+                let row = row + r;
+                let from = row * self.linear.outputs + column;
+                let part = &mut self.output[from..from + columns];
+                let at = At { row, column: each };
+                v.store_part(self.finish.finish(v, sums[c], at, bias), part);
+            }
+        }
+    }
+}
+
+/// From the sums of products to the output.
+trait Finish {
+    type Multiply: Multiply;
+    /// What the sums of some columns need.
+    type Column<V: Vectors>: Copy;
+
+    fn column<V: Vectors>(&self, v: V, column: usize) -> Self::Column<V>;
+
+    fn finish<V: Vectors>(
+        &self,
+        v: V,
+        sum: <Self::Multiply as Multiply>::Sum<V>,
+        at: At<Self::Column<V>>,
+        bias: V::F32,
+    ) -> V::F32;
+}
+
+/// A row, and some columns.
+struct At<C> {
+    row: usize,
+    column: C,
+}
+
+struct PlainSum;
+
+impl Finish for PlainSum {
+    type Multiply = Floats;
+    type Column<V: Vectors> = ();
+
+    #[inline(always)]
+    fn column<V: Vectors>(&self, _: V, _: usize) {}
+
+    #[inline(always)]
+    fn finish<V: Vectors>(&self, v: V, sum: V::F32, _: At<()>, bias: V::F32) -> V::F32 {
+        v.add(sum, bias)
+    }
+}
+
+/// (Σ byte weight - zero Σ weight) × both scales.
+struct ScaledSum<'a> {
+    rows: Quantised<'a>,
+    columns: &'a Columns,
+}
+
+impl Finish for ScaledSum<'_> {
+    type Multiply = Bytes;
+    /// Sum of weights, and scale.
+    type Column<V: Vectors> = [V::F32; 2];
+
+    #[inline(always)]
+    fn column<V: Vectors>(&self, v: V, column: usize) -> [V::F32; 2] {
+        [
+            v.load(&self.columns.sums.floats()[column..]),
+            v.load(&self.columns.scales.floats()[column..]),
+        ]
+    }
+
+    #[inline(always)]
+    fn finish<V: Vectors>(&self, v: V, sum: V::I32, at: At<[V::F32; 2]>, bias: V::F32) -> V::F32 {
+        let [weights, scale] = at.column;
+        let zero = v.splat(-self.rows.zeros[at.row]);
+        let products = v.mul_add(zero, weights, v.float(sum));
+        v.mul_add(products, v.mul(scale, v.splat(self.rows.scales[at.row])), bias)
+    }
+}

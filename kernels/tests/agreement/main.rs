@@ -1,0 +1,314 @@
+//! Every kernel, on every instruction set of this machine, against its plain twin.
+//!
+//! Sizes and numbers are drawn; each test prints its seed, and `MAITRED_SEED` repeats
+//! it.
+
+mod plain;
+
+use fastrand::Rng;
+use maitred_kernels::{
+    Activation, Asking, Attention, Embedding, Isa, Linear, Norm, Operand, Sequences, Weights, Words,
+};
+
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
+
+/// One token, sizes that fill no vector, sizes around a vector's and a tile's.
+const SIZES: [usize; 12] = [1, 2, 3, 5, 8, 15, 16, 17, 31, 48, 97, 130];
+
+fn rng() -> Rng {
+    let seed = std::env::var("MAITRED_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("MAITRED_SEED is a number"));
+    println!("MAITRED_SEED={seed}");
+    Rng::with_seed(seed)
+}
+
+fn normal(rng: &mut Rng, count: usize, scale: f32) -> Vec<f32> {
+    let one = |rng: &mut Rng| (0..4).map(|_| rng.f32() - 0.5).sum::<f32>() * 1.73;
+    (0..count).map(|_| one(rng) * scale).collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
+
+/// Each number within `tolerance` of the twin's, times the largest that was summed.
+fn check(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let far = (f64::from(*found) - expected).abs();
+        assert!(far <= tolerance, "{what}: number {at} is {found}, expected {expected}");
+    }
+}
+
+fn size(rng: &mut Rng) -> usize {
+    SIZES[rng.usize(..SIZES.len())]
+}
+
+#[test]
+fn there_is_always_an_instruction_set() {
+    let names: Vec<_> = Isa::available().map(Isa::name).collect();
+    println!("{names:?}");
+    assert_eq!(names.last(), Some(&"scalar"));
+    assert_eq!(names[0], Isa::detect().name());
+}
+
+#[test]
+fn linear_layers_of_floats_agree() {
+    let mut rng = rng();
+    for round in 0..60 {
+        let (rows, inputs, outputs) = (size(&mut rng), size(&mut rng), size(&mut rng));
+        // Denormals, ordinary numbers, large ones.
+        let scale = [1e-39, 1.0, 1e12][round % 3];
+        let x = normal(&mut rng, rows * inputs, scale);
+        let w = normal(&mut rng, outputs * inputs, 1.0);
+        let bias = normal(&mut rng, outputs, scale);
+        let expected = plain::linear(&wide(&x), &wide(&w), &bias);
+        for isa in Isa::available() {
+            let linear = Linear::new(isa, inputs, Weights::F32(&w), &bias);
+            let mut operand = Operand::new(isa, linear.format());
+            let mut found = vec![f32::NAN; rows * outputs];
+            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            let tolerance = f64::from(scale) * 4e-6 * (inputs as f64).sqrt() + 1e-44;
+            check(
+                &format!("{} {rows}×{inputs}×{outputs}", isa.name()),
+                &found,
+                &expected,
+                tolerance,
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_layers_of_bytes_agree() {
+    let mut rng = rng();
+    for round in 0..60 {
+        let (rows, inputs, outputs) = (size(&mut rng), size(&mut rng), size(&mut rng));
+        // A row of zeros, one of positive numbers, one of ordinary ones.
+        let mut x = normal(&mut rng, rows * inputs, [0.0, 1.0, 1e-20, 1e12][round % 4]);
+        for row in x.chunks_exact_mut(inputs).step_by(2) {
+            row.iter_mut().for_each(|x| *x = x.abs());
+        }
+        let values: Vec<i8> = (0..outputs * inputs).map(|_| rng.i8(-128..=127)).collect();
+        let scales: Vec<f32> = (0..outputs).map(|_| rng.f32() * 0.01).collect();
+        let bias = normal(&mut rng, outputs, 1.0);
+        let w: Vec<f64> = values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| f64::from(*value) * f64::from(scales[at / inputs]))
+            .collect();
+        // Each row's own rounding, as the kernel is to do it.
+        let rounded: Vec<f64> = x.chunks_exact(inputs).flat_map(quantised).collect();
+        let expected = plain::linear(&rounded, &w, &bias);
+        for isa in Isa::available() {
+            let weights = Weights::Int8 { values: &values, scales: &scales };
+            let linear = Linear::new(isa, inputs, weights, &bias);
+            let mut operand = Operand::new(isa, linear.format());
+            let mut found = vec![f32::NAN; rows * outputs];
+            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            // A number that lies between two bytes may become either.
+            let largest = x.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+            let tolerance = f64::from(largest) * (2.0 / 255.0) * 1.28 * 1.01 + 4e-6;
+            check(
+                &format!("{} {rows}×{inputs}×{outputs}", isa.name()),
+                &found,
+                &expected,
+                tolerance,
+            );
+        }
+    }
+}
+
+fn quantised(row: &[f32]) -> Vec<f64> {
+    let least = row.iter().fold(0.0, |least: f32, x| least.min(*x));
+    let largest = row.iter().fold(0.0, |largest: f32, x| largest.max(*x));
+    let scale = f64::from((largest - least).max(1e-30)) / 255.0;
+    let zero = (-f64::from(least) / scale).round_ties_even();
+    row.iter()
+        .map(|x| {
+            ((f64::from(*x) / scale + zero).round_ties_even().clamp(0.0, 255.0) - zero) * scale
+        })
+        .collect()
+}
+
+/// Whatever shares the batch, and however many rows a tile has.
+#[test]
+fn a_rows_products_do_not_depend_on_other_rows() {
+    let mut rng = rng();
+    let (rows, inputs, outputs) = (29, 50, 70);
+    let x = normal(&mut rng, rows * inputs, 1.0);
+    let w = normal(&mut rng, outputs * inputs, 1.0);
+    let values: Vec<i8> = w.iter().map(|w| (w * 40.0) as i8).collect();
+    let (bias, scales) = (normal(&mut rng, outputs, 1.0), vec![0.01; outputs]);
+    for isa in Isa::available() {
+        for weights in [Weights::F32(&w), Weights::Int8 { values: &values, scales: &scales }] {
+            let linear = Linear::new(isa, inputs, weights, &bias);
+            let mut operand = Operand::new(isa, linear.format());
+            let mut together = vec![f32::NAN; rows * outputs];
+            linear.apply(operand.rows(&x, inputs), Some(Activation::Gelu), &mut together);
+            for _ in 0..40 {
+                let from = rng.usize(..rows);
+                let count = rng.usize(1..=rows - from);
+                let some = &x[from * inputs..][..count * inputs];
+                let mut found = vec![f32::NAN; count * outputs];
+                linear.apply(operand.rows(some, inputs), Some(Activation::Gelu), &mut found);
+                assert_eq!(found, together[from * outputs..][..count * outputs], "{}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_rows_are_no_products() {
+    let none = Sequences { lengths: &[], asking: Asking::All, queries: &[], keys_values: &[] };
+    for isa in Isa::available() {
+        let linear = Linear::new(isa, 3, Weights::F32(&[1.0; 6]), &[0.0; 2]);
+        let mut operand = Operand::new(isa, linear.format());
+        linear.apply(operand.rows(&[], 3), None, &mut []);
+        Norm::new(isa, &[1.0; 3], &[0.0; 3], 1e-12).apply(&mut []);
+        Attention::new(isa, 2, 3).apply(none, &mut []);
+    }
+}
+
+#[test]
+fn activations_agree() {
+    // Every magnitude that there is, and the range where they are not trivial.
+    let mut x: Vec<f32> = (-120_000..=120_000).map(|step| step as f32 / 10_000.0).collect();
+    x.extend((0..255).flat_map(|power| {
+        let magnitude = f32::from_bits(power << 23);
+        [magnitude, -magnitude]
+    }));
+    x.retain(|x| x.abs() < 1e30);
+    let w = [1.0];
+    for isa in Isa::available() {
+        let linear = Linear::new(isa, 1, Weights::F32(&w), &[0.0]);
+        let mut operand = Operand::new(isa, linear.format());
+        for activation in ACTIVATIONS {
+            let mut found = vec![f32::NAN; x.len()];
+            linear.apply(operand.rows(&x, 1), Some(activation), &mut found);
+            for (x, found) in x.iter().zip(found) {
+                let expected = plain::activate(activation, f64::from(*x));
+                let far = (f64::from(found) - expected).abs();
+                let tolerance = 1.1e-6 * f64::from(x.abs()).max(1.0);
+                assert!(far < tolerance, "{} {activation:?}({x}) is {found}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_agree() {
+    let mut rng = rng();
+    for round in 0..60 {
+        let (rows, width) = (rng.usize(1..5), size(&mut rng));
+        let scale = [1e-39, 1.0, 1e12][round % 3];
+        let x = normal(&mut rng, rows * width, scale);
+        let added = normal(&mut rng, rows * width, scale);
+        let (weight, bias) = (normal(&mut rng, width, 1.0), normal(&mut rng, width, 1.0));
+        let sums: Vec<f32> = x.iter().zip(&added).map(|(x, added)| x + added).collect();
+        for isa in Isa::available() {
+            let norm = Norm::new(isa, &weight, &bias, 1e-12);
+            for (input, added) in [(&x, None), (&x, Some(&added))] {
+                let mut found = input.clone();
+                match added {
+                    None => norm.apply(&mut found),
+                    Some(added) => norm.apply_sum(&mut found, added),
+                }
+                let rows = if added.is_some() { &sums } else { &x };
+                let expected: Vec<f64> = rows
+                    .chunks_exact(width)
+                    .flat_map(|row| plain::norm(row, &weight, &bias, 1e-12))
+                    .collect();
+                // With two numbers, a difference is divided by itself.
+                check(&format!("{} {width} {scale}", isa.name()), &found, &expected, 2e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn embeddings_agree() {
+    let mut rng = rng();
+    let (words, places, width) = (7, 5, 19);
+    let values: Vec<i8> = (0..words * width).map(|_| rng.i8(..)).collect();
+    let scales: Vec<f32> = (0..words).map(|_| rng.f32()).collect();
+    let floats: Vec<f32> = values
+        .iter()
+        .enumerate()
+        .map(|(at, value)| f32::from(*value) * scales[at / width])
+        .collect();
+    let table = normal(&mut rng, places * width, 1.0);
+    let (weight, bias) = (normal(&mut rng, width, 1.0), normal(&mut rng, width, 1.0));
+    let tokens: Vec<(u32, u32)> = (0..20).map(|_| (rng.u32(..7), rng.u32(..5))).collect();
+    let (ids, at): (Vec<u32>, Vec<u32>) = tokens.iter().copied().unzip();
+    let expected: Vec<f64> = tokens
+        .iter()
+        .flat_map(|(word, place)| {
+            let word = &floats[*word as usize * width..][..width];
+            let place = &table[*place as usize * width..][..width];
+            let sum: Vec<f32> = word.iter().zip(place).map(|(a, b)| a + b).collect();
+            plain::norm(&sum, &weight, &bias, 1e-12)
+        })
+        .collect();
+    for isa in Isa::available() {
+        let int8 = Words::Int8 { values: values.clone(), scales: scales.clone() };
+        for words in [Words::Floats(floats.clone()), int8] {
+            let norm = Norm::new(isa, &weight, &bias, 1e-12);
+            let mut found = vec![f32::NAN; ids.len() * width];
+            Embedding::new(words, table.clone(), norm).apply(&ids, &at, &mut found);
+            check(isa.name(), &found, &expected, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn attention_agrees() {
+    let mut rng = rng();
+    for round in 0..40 {
+        let (heads, head) = (rng.usize(1..4), [1, 7, 16, 31, 32, 64, 65][round % 7]);
+        let lengths: Vec<usize> = match round {
+            0 => vec![512, 1],
+            _ => (0..rng.usize(1..4)).map(|_| size(&mut rng)).collect(),
+        };
+        let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head);
+        // Scores near 0, ordinary ones, and such that one takes all.
+        let scale = [1e-20, 1.0, 60.0][round % 3] / (head as f32).sqrt();
+        let keys_values = normal(&mut rng, tokens * 2 * width, 1.0);
+        for (asking, rows) in [(Asking::All, tokens), (Asking::First, lengths.len())] {
+            let queries = normal(&mut rng, rows * width, scale);
+            let sequences = Sequences {
+                lengths: &lengths,
+                asking,
+                queries: &queries,
+                keys_values: &keys_values,
+            };
+            let expected = plain::attention((heads, head), sequences);
+            for isa in Isa::available() {
+                let mut attention = Attention::new(isa, heads, head);
+                let mut found = vec![f32::NAN; rows * width];
+                attention.apply(sequences, &mut found);
+                let what = format!("{} {lengths:?} {heads}×{head} {asking:?}", isa.name());
+                check(&what, &found, &expected, 1e-5 * f64::from(scale).max(4.0));
+                // The same memory again, and each sequence alone.
+                let before = found.clone();
+                attention.apply(sequences, &mut found);
+                assert_eq!(found, before, "{what}");
+                let (mut token, mut row) = (0, 0);
+                for length in &lengths {
+                    let rows = if asking == Asking::All { *length } else { 1 };
+                    let mut alone = vec![f32::NAN; rows * width];
+                    let sequence = Sequences {
+                        lengths: &[*length],
+                        asking,
+                        queries: &queries[row * width..][..rows * width],
+                        keys_values: &keys_values[token * 2 * width..][..length * 2 * width],
+                    };
+                    attention.apply(sequence, &mut alone);
+                    assert_eq!(alone, found[row * width..][..rows * width], "{what}");
+                    (token, row) = (token + length, row + rows);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The CPU engine and candle's on one core, whole models on real text: time of a pair,
+//! and arithmetic as a share of what the core can do at most, measured in the same run.
+//!
+//! `cargo bench -p maitred-tests --bench engine [-- LAYERS]` (add `--profile dev` to
+//! measure without building the world again; the kernels are optimised there too). The
+//! model is the one that `cargo xtask model` imports; fewer layers make it another size,
+//! whose scores mean nothing. Engines take turns, batch by batch, so that a noisy machine
+//! is noisy for all of them. It cannot show what several replicas cost each other, nor
+//! what the way to an engine costs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use maitred::checkpoint::{self, Hub, ModelConfig};
+use maitred::config::{Raw, RawModel, Truncation, check};
+use maitred::engine::{self, Batch, CrossEncoder, Pair};
+use maitred::tokenize::PairEncoder;
+use maitred_kernels::{Format, Isa, peak};
+use maitred_tests::fixtures::goldens;
+
+const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
+const ROUNDS: usize = 3;
+
+/// An engine, a number format, and pairs of a batch.
+const CANDIDATES: [(&str, &str, usize); 7] = [
+    ("packed", "int8", 1),
+    ("packed", "int8", 4),
+    ("packed", "int8", 8),
+    ("packed", "f32", 1),
+    ("packed", "f32", 4),
+    ("packed", "f32", 8),
+    ("candle", "f32", 4),
+];
+
+struct Candidate {
+    name: String,
+    engine: Box<dyn CrossEncoder>,
+    batches: Vec<Batch>,
+    /// Seconds for all pairs, round by round.
+    seconds: Vec<f64>,
+    logits: Vec<f32>,
+    peak: f64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let mut model = checkpoint::locate(MODEL, &Hub::from_env()).await?;
+    let layers = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(model.config.layers);
+    let whole = layers == model.config.layers;
+    model.config.layers = layers.min(model.config.layers);
+    let truncation = Truncation::LongestFirst;
+    let encoder = PairEncoder::load(&model.tokenizer, true, model.config.length_max, truncation)?;
+    let goldens = goldens("tests/goldens/minilm-l12-dequantised.json");
+    let mut pairs = Vec::new();
+    for golden in &goldens {
+        let query = encoder.query(&golden.query)?;
+        pairs.push(Arc::new(encoder.pair(&query, &golden.document, 0, truncation)?.pair));
+    }
+    let tokens: usize = pairs.iter().map(|pair| pair.tokens()).sum();
+    let operations: f64 = pairs.iter().map(|pair| operations(pair, &model.config)).sum();
+    println!(
+        "{MODEL}, {} layers, {} pairs of {:.1} tokens, {:.2} G operations a pair",
+        model.config.layers,
+        pairs.len(),
+        tokens as f64 / pairs.len() as f64,
+        operations / pairs.len() as f64 / 1e9,
+    );
+
+    let isa = Isa::detect();
+    let peaks = [Format::F32, Format::Int8].map(|format| peak(isa, format, Duration::from_secs(1)));
+    println!(
+        "{}: at most {:.0} G/s in f32, {:.0} in int8",
+        isa.name(),
+        peaks[0] / 1e9,
+        peaks[1] / 1e9
+    );
+    let mut candidates = Vec::new();
+    for (engine, precision, size) in CANDIDATES {
+        let mut raw = Raw::default();
+        let settings = RawModel {
+            engine: engine.into(),
+            precision: precision.into(),
+            device: "cpu".into(),
+            ..RawModel::default()
+        };
+        raw.models.insert("m".into(), settings);
+        let factory = engine::factory(&model, &check(&mut raw)?.models["m"])?;
+        candidates.push(Candidate {
+            name: format!("{engine} {precision}, {size} a batch"),
+            engine: factory()?,
+            batches: pairs.chunks(size).map(|pairs| Batch { pairs: pairs.to_vec() }).collect(),
+            seconds: vec![0.0; ROUNDS],
+            logits: vec![f32::NAN; pairs.len()],
+            peak: peaks[usize::from(precision == "int8")],
+        });
+    }
+
+    for round in 0..ROUNDS {
+        for candidate in &mut candidates {
+            candidate.round(round)?;
+        }
+    }
+    let reference: Vec<f32> = goldens.iter().map(|golden| golden.logit).collect();
+    for Candidate { name, seconds, logits, peak, .. } in &mut candidates {
+        seconds.sort_by(f64::total_cmp);
+        let pair = |seconds: f64| seconds / pairs.len() as f64;
+        let far = logits.iter().zip(&reference).map(|(a, b)| (a - b).abs());
+        let far = far.sum::<f32>() / pairs.len() as f32;
+        let median = seconds[ROUNDS / 2];
+        print!(
+            "{name:24} {:6.2} ms a pair (best {:6.2}), {:6.1} G/s, {:4.1} % of the peak",
+            pair(median) * 1e3,
+            pair(seconds[0]) * 1e3,
+            operations / median / 1e9,
+            100.0 * operations / median / *peak,
+        );
+        match whole {
+            true => println!(", off by {far:.1e}"),
+            false => println!(),
+        }
+    }
+    Ok(())
+}
+
+impl Candidate {
+    fn round(&mut self, round: usize) -> anyhow::Result<()> {
+        let mut done = 0;
+        for batch in &self.batches {
+            let began = Instant::now();
+            let logits = &mut self.logits[done..done + batch.pairs.len()];
+            self.engine.score(batch, logits)?;
+            self.seconds[round] += began.elapsed().as_secs_f64();
+            done += batch.pairs.len();
+        }
+        Ok(())
+    }
+}
+
+/// Additions and multiplications that a pair needs, with only the [CLS] row after the
+/// last attention's keys and values.
+fn operations(pair: &Pair, config: &ModelConfig) -> f64 {
+    let (tokens, hidden, wide) = (pair.tokens(), config.hidden, config.intermediate);
+    let row = 2 * hidden * hidden + 2 * hidden * wide;
+    let before = tokens * (row + 2 * hidden * hidden) + 2 * tokens * tokens * hidden;
+    let last = tokens * 2 * hidden * hidden + row + 2 * tokens * hidden;
+    2.0 * ((config.layers - 1) * before + last) as f64
+}
