@@ -11,8 +11,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle_nn", &["engine/"]),
     ("candle_transformers", &["engine/"]),
     ("tokenizers::", &["tokenize/"]),
-    ("hyper::", &["http/"]),
-    ("hyper_util", &["http/"]),
+    ("hyper::", &["http/", "bench/"]),
+    ("hyper_util", &["http/", "bench/"]),
+    ("hdrhistogram::", &["bench/"]),
+    ("indicatif::", &["cli/"]),
     ("rustls", &["http/"]),
     ("tokio_rustls", &["http/"]),
     ("x509_cert", &["http/"]),
@@ -27,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "serde_json::",
         &[
+            "bench/",
             "config/",
             "http/",
             "checkpoint/",
@@ -35,7 +38,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "tokenize/prefix.rs",
         ],
     ),
-    ("serde::", &["config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
+    ("serde::", &["bench/", "config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
 ];
 
 /// A room, and the rooms that it must not import.
@@ -110,8 +113,10 @@ const BELOW: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
-    ("server/", &["cli"]),
-    ("model.rs", &["callers", "cli", "http", "policy", "route", "server"]),
+    ("server/", &["bench", "cli"]),
+    // A server's client that shares nothing with it; stages alone are parts.
+    ("bench/", &["callers", "cli", "http", "route", "server"]),
+    ("model.rs", &["bench", "callers", "cli", "http", "policy", "route", "server"]),
     (
         "route.rs",
         &[
@@ -126,7 +131,7 @@ const BELOW: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
-    ("http/", &["batch", "checkpoint", "cli", "policy", "replica", "server", "tokenize"]),
+    ("http/", &["batch", "bench", "checkpoint", "cli", "policy", "replica", "server", "tokenize"]),
     (
         "config/",
         &[
