@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod batch;
+pub mod bench;
 pub mod callers;
 pub mod checkpoint;
 pub mod cli;

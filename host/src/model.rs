@@ -13,15 +13,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Admission, Work};
 use crate::batch::backlog::Newcomer;
-use crate::batch::{BatchError, Batcher, Call, Status};
+use crate::batch::{BatchError, Batcher, Call, Scored, Status};
 use crate::config::{ModelSettings, Truncation};
 use crate::engine::{EngineFactory, EngineTraits, Pair};
 use crate::metrics::{self, Metrics};
 use crate::replica::{Plan, State, WarmUp};
 use crate::rerank::{
-    Context, Document, Error, Priority, Ranked, Ranking, Request, Rerank, Scale, Stage,
+    Context, Document, Error, Lengths, Priority, Ranked, Ranking, Request, Rerank, Scale, Stage,
 };
-use crate::tokenize::{PairEncoder, TokenizeError, TokenizerPool};
+use crate::tokenize::{Encoded, PairEncoder, TokenizeError, TokenizerPool};
 
 /// Bounds of what a client is told to wait before it tries again: less would be
 /// a busy loop, more would be a guess.
@@ -188,6 +188,22 @@ impl Model {
             traits: self.traits.clone(),
             replicas: self.batcher.status().replicas.iter().map(word).collect(),
         }
+    }
+
+    /// The pairs of a query and documents, without asking anybody else: for who
+    /// measures the tokenizers alone.
+    pub async fn encode_alone(
+        &self,
+        query: Arc<str>,
+        documents: Vec<Arc<str>>,
+    ) -> Result<Encoded, TokenizeError> {
+        self.tokenizers.encode(query, documents, None, Lengths::default()).await
+    }
+
+    /// The scores of pairs that are there: for who measures batcher and replicas
+    /// alone. It stands outside admission.
+    pub async fn score_alone(&self, call: Call) -> Result<Scored, BatchError> {
+        self.batcher.score(call).await
     }
 
     /// Whether at least one replica can score.

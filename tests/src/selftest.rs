@@ -45,7 +45,9 @@ pub async fn run(device: &str, batches: usize) -> anyhow::Result<()> {
         println!("{device}, {precision}");
         let mut raw = Raw::default();
         let (device, precision) = (device.to_owned(), precision.to_owned());
-        let settings = RawModel { device, precision, ..RawModel::default() };
+        // The engine of GPUs, also where the device is the CPU.
+        let engine = "candle".to_owned();
+        let settings = RawModel { engine, device, precision, ..RawModel::default() };
         raw.models.insert("m".into(), settings);
         let settings = check(&mut raw)?.models["m"].clone();
         let mut engine = engine::factory(&model, &settings)?()?;

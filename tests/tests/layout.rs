@@ -12,8 +12,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle_transformers", &["engine/"]),
     ("maitred_kernels", &["engine/"]),
     ("tokenizers::", &["tokenize/"]),
-    ("hyper::", &["http/"]),
-    ("hyper_util", &["http/"]),
+    ("hyper::", &["http/", "bench/"]),
+    ("hyper_util", &["http/", "bench/"]),
+    ("hdrhistogram::", &["bench/"]),
+    ("indicatif::", &["cli/"]),
     ("rustls", &["http/"]),
     ("tokio_rustls", &["http/"]),
     ("x509_cert", &["http/"]),
@@ -28,6 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "serde_json::",
         &[
+            "bench/",
             "config/",
             "http/",
             "checkpoint/",
@@ -36,7 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "tokenize/prefix.rs",
         ],
     ),
-    ("serde::", &["config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
+    ("serde::", &["bench/", "config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
 ];
 
 /// A room, and the rooms that it must not import.
@@ -111,8 +114,10 @@ const BELOW: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
-    ("server/", &["cli"]),
-    ("model.rs", &["callers", "cli", "http", "policy", "route", "server"]),
+    ("server/", &["bench", "cli"]),
+    // A server's client that shares nothing with it; stages alone are parts.
+    ("bench/", &["callers", "cli", "http", "route", "server"]),
+    ("model.rs", &["bench", "callers", "cli", "http", "policy", "route", "server"]),
     (
         "route.rs",
         &[
@@ -127,7 +132,7 @@ const BELOW: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
-    ("http/", &["batch", "checkpoint", "cli", "policy", "replica", "server", "tokenize"]),
+    ("http/", &["batch", "bench", "checkpoint", "cli", "policy", "replica", "server", "tokenize"]),
     (
         "config/",
         &[

@@ -1,12 +1,14 @@
 //! The command line. A command reads its arguments, calls the rooms that do the
 //! work, and prints; it knows how nothing works.
 
+mod bench;
 mod config;
 mod documents;
 mod key;
 mod log;
 mod model;
 mod policy;
+mod progress;
 mod rerank;
 mod serve;
 mod settings;
@@ -30,6 +32,9 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Rank documents here and now, without a server.
     Rerank(rerank::RerankArguments),
+    /// Measure a server, and say what the figures mean.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Check, show and learn configurations.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -55,6 +60,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Rerank(arguments) => rerank::run(arguments).await,
+            Command::Bench(command) => bench::run(command).await,
             Command::Config(command) => config::run(command).await,
             Command::Policy(command) => policy::run(command).await,
             Command::Key(command) => key::run(command),

@@ -28,22 +28,26 @@ impl Raw {
             .map_err(|error| in_file(vec![format!("it cannot be read: {error}")]))?;
         let mut raw = Raw::parse(&text).map_err(|faults| in_file(faults.faults))?;
         raw.origins.file = Some(path.into());
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for policy in raw.policies.values_mut() {
+        raw.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(raw)
+    }
+
+    /// Makes paths begin at `folder` instead of here.
+    pub fn resolve(&mut self, folder: &Path) {
+        for policy in self.policies.values_mut() {
             if policy.component != PathBuf::new() {
                 policy.component = folder.join(&policy.component);
             }
         }
-        for model in raw.models.values_mut() {
+        for model in self.models.values_mut() {
             if model.source.starts_with('.') {
                 model.source = folder.join(&model.source).to_string_lossy().into_owned();
             }
         }
-        if let Some(tls) = &mut raw.server.tls {
+        if let Some(tls) = &mut self.server.tls {
             tls.cert = folder.join(&tls.cert);
             tls.key = folder.join(&tls.key);
         }
-        Ok(raw)
     }
 
     pub fn parse(text: &str) -> Result<Raw, Faults> {

@@ -130,20 +130,21 @@ fn what_does_not_fit_the_model_is_refused() {
     }
     engine.score(&Batch::default(), &mut []).unwrap();
     // A refused batch leaves nothing behind.
-    let pair = Arc::new(Pair { second_from: 1, ids: [2, 3].into() });
+    let pair = [Arc::new(Pair { second_from: 1, ids: [2, 3].into() })];
     let mut fresh = self::engine(&fixture("tiny-bert"), EngineKind::Packed);
-    assert_eq!(alone(&mut *engine, &[pair.clone()]), alone(&mut *fresh, &[pair]));
+    assert_eq!(alone(&mut *engine, &pair), alone(&mut *fresh, &pair));
 }
 
 #[test]
 fn what_is_not_done_is_refused_by_name_and_left_to_candle_by_auto() {
+    type Change = fn(&mut ModelSettings);
     let checkpoint = Checkpoint::open("bert", &fixture("tiny-bert")).unwrap();
-    let with = |engine: EngineKind, change: fn(&mut ModelSettings)| {
+    let with = |engine: EngineKind, change: Change| {
         let mut settings = settings(engine);
         change(&mut settings);
         engine::factory(&checkpoint, &settings)
     };
-    let changes: [(fn(&mut ModelSettings), &str); 3] = [
+    let changes: [(Change, &str); 3] = [
         (|s| s.precision = Precision::F16, "precision f16 with engine packed"),
         (|s| s.replica_threads = 2, "2 threads of a replica with engine packed"),
         (|s| s.device = DeviceKind::Metal, "a GPU with engine packed"),

@@ -1,0 +1,166 @@
+//! A rerank client over HTTP/1.1 that keeps its connections.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::{Instant, timeout};
+
+use super::corpus::Asked;
+use super::subject::{Answer, Failure, Reply, Subject};
+use super::workload::{Dialect, RequestSettings};
+
+/// Bytes of an answer; a ranking of a thousand documents has 50,000.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Characters of an error's body that are repeated.
+const SHOWN_CHARS_MAX: usize = 200;
+/// How long a question about the server itself may take.
+const PAGE_MS_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub struct Client {
+    pool: Pool<HttpConnector, Full<Bytes>>,
+    authorization: Option<HeaderValue>,
+    uri: Uri,
+    dialect: Dialect,
+    model: Option<String>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// `base` is where the server's own clients would point to.
+    pub fn new(
+        base: &str,
+        request: &RequestSettings,
+        key_env: Option<&str>,
+    ) -> anyhow::Result<Client> {
+        let route = request.route.as_ref().map(|route| format!("/routes/{route}"));
+        let (route, path) = (route.unwrap_or_default(), request.dialect.path());
+        let uri = format!("{base}{route}{path}");
+        Ok(Client {
+            pool: pool(),
+            authorization: authorization(key_env)?,
+            uri: uri.parse().with_context(|| format!("`{uri}` is no URL"))?,
+            dialect: request.dialect,
+            model: request.model.clone(),
+            timeout: request.timeout_ms,
+        })
+    }
+
+    fn request(&self, asked: &Asked) -> Request<Full<Bytes>> {
+        let body = self.dialect.body(asked, self.model.as_deref());
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.uri)
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.body(Full::from(body)).expect("all parts were checked")
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        documents: usize,
+    ) -> Result<Answer, Failure> {
+        let broken = |error: &dyn std::error::Error| Failure::Connection(chain(error));
+        let response = self.pool.request(request).await.map_err(|error| broken(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| broken(&*error))?.to_bytes();
+        match status {
+            StatusCode::OK => self.dialect.scores(&body, documents).map(Answer::Scores),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Err(Failure::Refused)
+            }
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => Err(Failure::Expired),
+            other => {
+                let text: String =
+                    String::from_utf8_lossy(&body).chars().take(SHOWN_CHARS_MAX).collect();
+                Err(Failure::Status(format!("{}: {text}", other.as_u16())))
+            }
+        }
+    }
+}
+
+impl Subject for Client {
+    fn ask<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Reply> {
+        Box::pin(async move {
+            let request = self.request(asked);
+            let sent = Instant::now();
+            let answer = timeout(self.timeout, self.send(request, asked.documents.len())).await;
+            Reply { sent, answer: answer.unwrap_or(Err(Failure::TimedOut)) }
+        })
+    }
+}
+
+/// Reads a page about the server, such as `/ready` or `/metrics`.
+pub struct Pages {
+    pool: Pool<HttpConnector, Full<Bytes>>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Pages {
+    pub fn new(key_env: Option<&str>) -> anyhow::Result<Pages> {
+        Ok(Pages { pool: pool(), authorization: authorization(key_env)? })
+    }
+
+    /// The page's text, if the server answers with it in good time.
+    pub async fn get(&self, url: &str) -> anyhow::Result<String> {
+        let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL"))?;
+        let mut request = Request::builder().uri(uri);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::default())?;
+        let page = async {
+            let response =
+                self.pool.request(request).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+            let status = response.status();
+            ensure!(status.is_success(), "{url} answered with status {}", status.as_u16());
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!(chain(&*error)))?.to_bytes();
+            Ok(String::from_utf8(body.to_vec())?)
+        };
+        match timeout(PAGE_MS_MAX, page).await {
+            Ok(page) => page,
+            Err(_) => bail!("{url} did not answer within {} ms", PAGE_MS_MAX.as_millis()),
+        }
+    }
+}
+
+fn pool() -> Pool<HttpConnector, Full<Bytes>> {
+    let mut connector = HttpConnector::new();
+    // A body that waits for the acknowledgement of its head would be measured.
+    connector.set_nodelay(true);
+    Pool::builder(TokioExecutor::new()).build(connector)
+}
+
+fn authorization(key_env: Option<&str>) -> anyhow::Result<Option<HeaderValue>> {
+    let Some(name) = key_env else { return Ok(None) };
+    let key = std::env::var(name)
+        .with_context(|| format!("`target.key_env` names {name}, which is not set"))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+        .with_context(|| format!("{name} holds no API key"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// An error and what caused it, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
