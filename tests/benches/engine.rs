@@ -1,10 +1,10 @@
 //! The CPU engine and candle's on one core, whole models on real text: time of a pair,
 //! and arithmetic as a share of what the core can do at most, measured in the same run.
 //!
-//! `cargo bench -p maitred-tests --bench engine [-- LAYERS]` (add `--profile dev` to
-//! measure without building the world again; the kernels are optimised there too). The
-//! model is the one that `cargo xtask model` imports; fewer layers make it another size,
-//! whose scores mean nothing. Engines take turns, batch by batch, so that a noisy machine
+//! `cargo bench -p maitred-tests --bench engine [-- LAYERS] [ENGINE]` (with one engine, add
+//! `--profile dev` to measure without building the world again: the kernels are optimised
+//! there too, but candle's side is not). The model is the one that `cargo xtask model`
+//! imports; fewer layers make it another size, whose scores mean nothing. Engines take turns, batch by batch, so that a noisy machine
 //! is noisy for all of them. It cannot show what several replicas cost each other, nor
 //! what the way to an engine costs.
 
@@ -22,15 +22,8 @@ const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 const ROUNDS: usize = 3;
 
 /// An engine, a number format, and pairs of a batch.
-const CANDIDATES: [(&str, &str, usize); 7] = [
-    ("packed", "int8", 1),
-    ("packed", "int8", 4),
-    ("packed", "int8", 8),
-    ("packed", "f32", 1),
-    ("packed", "f32", 4),
-    ("packed", "f32", 8),
-    ("candle", "f32", 4),
-];
+const CANDIDATES: [(&str, &str, &[usize]); 3] =
+    [("packed", "int8", &[1, 4, 8]), ("packed", "f32", &[1, 4, 8]), ("candle", "f32", &[4])];
 
 struct Candidate {
     name: String,
@@ -45,7 +38,9 @@ struct Candidate {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let mut model = checkpoint::locate(MODEL, &Hub::from_env()).await?;
-    let layers = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(model.config.layers);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let layers = words.iter().find_map(|word| word.parse().ok()).unwrap_or(model.config.layers);
+    let wanted = words.iter().find(|word| CANDIDATES.iter().any(|(engine, ..)| engine == word));
     let whole = layers == model.config.layers;
     model.config.layers = layers.min(model.config.layers);
     let truncation = Truncation::LongestFirst;
@@ -75,7 +70,10 @@ async fn main() -> anyhow::Result<()> {
         peaks[1] / 1e9
     );
     let mut candidates = Vec::new();
-    for (engine, precision, size) in CANDIDATES {
+    for (engine, precision, sizes) in CANDIDATES {
+        if wanted.is_some_and(|wanted| wanted != engine) {
+            continue;
+        }
         let mut raw = Raw::default();
         let settings = RawModel {
             engine: engine.into(),
@@ -85,14 +83,16 @@ async fn main() -> anyhow::Result<()> {
         };
         raw.models.insert("m".into(), settings);
         let factory = engine::factory(&model, &check(&mut raw)?.models["m"])?;
-        candidates.push(Candidate {
-            name: format!("{engine} {precision}, {size} a batch"),
-            engine: factory()?,
-            batches: pairs.chunks(size).map(|pairs| Batch { pairs: pairs.to_vec() }).collect(),
-            seconds: vec![0.0; ROUNDS],
-            logits: vec![f32::NAN; pairs.len()],
-            peak: peaks[usize::from(precision == "int8")],
-        });
+        for size in sizes {
+            candidates.push(Candidate {
+                name: format!("{engine} {precision}, {size} a batch"),
+                engine: factory()?,
+                batches: pairs.chunks(*size).map(|pairs| Batch { pairs: pairs.to_vec() }).collect(),
+                seconds: vec![0.0; ROUNDS],
+                logits: vec![f32::NAN; pairs.len()],
+                peak: peaks[usize::from(precision == "int8")],
+            });
+        }
     }
 
     for round in 0..ROUNDS {
