@@ -10,6 +10,9 @@ use crate::tile::{Bytes, Factor, Floats, Multiply, Tiles, each_tile, tile};
 /// times for 24 products; with two it would be 10 for 16.
 const STRIP: usize = 3;
 
+/// Products of 255 and -128 whose sum fits 32 bits.
+const INT8_INPUTS_MAX: usize = (i32::MAX / (255 * 128)) as usize;
+
 /// A matrix `[outputs, inputs]` in row-major order, as checkpoints have it.
 #[derive(Debug, Clone, Copy)]
 pub enum Weights<'a> {
@@ -61,6 +64,7 @@ impl Linear {
             Weights::Int8 { values, scales } => {
                 assert_eq!(values.len(), outputs * inputs);
                 assert_eq!(scales.len(), outputs);
+                assert!(inputs <= INT8_INPUTS_MAX, "{inputs} inputs, of {INT8_INPUTS_MAX}");
                 let lane = |at: std::ops::Range<usize>| {
                     let mut bytes = [0; 4];
                     for (byte, value) in bytes.iter_mut().zip(&values[at]) {

@@ -1,7 +1,7 @@
 //! Memory in whole cache lines, and numbers seen as 32-bit lanes.
 //!
-//! A lane is what a matrix product multiplies at a time: one f32, two bf16 or four
-//! bytes, the first in the low bits.
+//! A lane is what a matrix product multiplies at a time: one f32, or four bytes, the
+//! first in the low bits.
 
 /// Memory for rows of numbers, used again and again: it begins at a cache line, so that
 /// where rows are whole lines no vector straddles two, and it only grows.
@@ -32,7 +32,7 @@ const LINE: usize = 16;
 #[repr(C, align(64))]
 struct Line([u32; LINE]);
 
-/// Zeroed lanes that begin at a cache line, so that no vector straddles two.
+/// Lanes that begin at a cache line.
 pub struct Lines {
     lines: Vec<Line>,
     lanes: usize,
@@ -54,8 +54,8 @@ impl Lines {
     }
 
     pub fn lanes(&self) -> &[u32] {
-        // SAFETY: a `Line` is its 16 lanes and nothing else, and both constructors
-        // hold at least as many lines as `lanes` needs.
+        // SAFETY: a `Line` is its 16 lanes and nothing else, and `zeroed` and `resize`
+        // saw to it that there are lines for all lanes.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lanes) }
     }
 

@@ -12,7 +12,7 @@ pub enum Format {
     Int8,
 }
 
-/// Numbers of f32 that a vector loads at once at most.
+/// Numbers of the widest vector: rows of bytes are padded to whole ones.
 const ROW_STEP: usize = 16;
 
 /// Memory for rows in a product's format, used again and again.

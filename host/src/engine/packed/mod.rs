@@ -19,10 +19,9 @@ use super::{Batch, CrossEncoder, EngineError, EngineFactory, EngineTraits, seque
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::config::{DeviceKind, ModelSettings, Precision};
 
-/// Small batches are best, since their rows stay near: a batch of eight pairs is as
-/// fast as one pair, and one of sixteen is slower.
+/// Not measured beyond: the rows of a layer then leave the second cache.
 const BATCH_TOKENS_MAX: usize = 512;
-/// A tile's rows a few times over; below, the weights are read for too few of them.
+/// Not measured: a few tiles of rows for each reading of the weights.
 const BATCH_TOKENS_MIN: usize = 48;
 
 /// Makes replicas of the checkpoint's model. The weights are read and packed now, once.
@@ -68,18 +67,18 @@ pub fn factory(
 
 /// What of the settings this engine does not do.
 pub fn refusal(settings: &ModelSettings) -> Option<String> {
-    let supported = "engine packed";
-    match settings {
-        ModelSettings { device: DeviceKind::Metal | DeviceKind::Cuda, .. } => {
-            Some(format!("a GPU with {supported}; engine candle runs there"))
+    match (settings.device, settings.precision, settings.replica_threads) {
+        (DeviceKind::Metal | DeviceKind::Cuda, ..) => {
+            Some("a GPU with engine packed; engine candle runs there".to_owned())
         }
-        ModelSettings { precision: Precision::F16 | Precision::Bf16, .. } => Some(format!(
-            "precision {} with {supported}; supported: f32, int8",
-            if settings.precision == Precision::F16 { "f16" } else { "bf16" }
-        )),
-        ModelSettings { replica_threads: 2.., .. } => Some(format!(
-            "{} threads of a replica with {supported}, which has one; `replicas` uses more cores",
-            settings.replica_threads
+        (_, Precision::F16, _) => {
+            Some("precision f16 with engine packed; supported: f32, int8".to_owned())
+        }
+        (_, Precision::Bf16, _) => {
+            Some("precision bf16 with engine packed; supported: f32, int8".to_owned())
+        }
+        (_, _, threads @ 2..) => Some(format!(
+            "{threads} threads of a replica with engine packed, which has one; `replicas` uses more cores"
         )),
         _ => None,
     }
