@@ -159,7 +159,7 @@ impl Shared {
                 }
             });
         }
-        tasks.join_all().await;
+        self.finish(tasks).await;
     }
 
     /// Requests go out at their times, whatever becomes of those before.
@@ -186,9 +186,25 @@ impl Shared {
                 shared.in_flight.fetch_sub(1, Ordering::Relaxed);
             });
         }
-        tasks.join_all().await;
+        self.finish(tasks).await;
         // It has ended, or the channel would still be open.
         let _ = keeper.join();
+    }
+
+    /// Waits for those who are on their way, unless somebody wants the end now.
+    async fn finish(&self, tasks: JoinSet<()>) {
+        let mut stop = self.run.stop.clone();
+        let stopped = async {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // Nobody is left who could want it.
+                std::future::pending::<()>().await;
+            }
+        };
+        // Tasks end with their set, and what they wait for is not counted.
+        tokio::select! {
+            _ = tasks.join_all() => {}
+            () = stopped => {}
+        }
     }
 
     /// Says each request's time when it has come.

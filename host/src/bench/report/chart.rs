@@ -7,7 +7,11 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 40.0;
+/// Of the first line of names, and of each further one.
+const NAMES_TOP: f64 = 24.0;
+const NAMES_LINE: f64 = 16.0;
+/// Names that are written; a chart of more is for who looks at its shape.
+const NAMES_MAX: usize = 12;
 const BOTTOM: f64 = 48.0;
 /// Series that are told apart by colour; further ones take them again.
 const COLOURS: [&str; 8] =
@@ -33,13 +37,15 @@ pub struct Series {
 pub fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Option<String> {
     let points = || series.iter().flat_map(|series| &series.points);
     let across = Scale::of(points().map(|point| point.0), x, (LEFT, WIDTH - RIGHT))?;
-    let up = Scale::of(points().map(|point| point.1), y, (HEIGHT - BOTTOM, TOP))?;
-    let mut svg = begin(title, HEIGHT, series.iter().map(|series| series.name.as_str()));
+    let names: Vec<&str> = series.iter().map(|series| series.name.as_str()).collect();
+    let Legend { top, text } = legend(&names);
+    let up = Scale::of(points().map(|point| point.1), y, (HEIGHT - BOTTOM, top))?;
+    let mut svg = begin(title, HEIGHT) + &text;
     for tick in across.ticks() {
         let (at, label) = (across.place(tick), short(tick));
         let _ = write!(
             svg,
-            r#"<line x1="{at:.1}" y1="{TOP}" x2="{at:.1}" y2="{:.1}"/><text x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
+            r#"<line x1="{at:.1}" y1="{top}" x2="{at:.1}" y2="{:.1}"/><text x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
             HEIGHT - BOTTOM,
             HEIGHT - BOTTOM + 16.0
         );
@@ -60,8 +66,8 @@ pub fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Option<Strin
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 10.0,
         x.label,
-        (TOP + HEIGHT - BOTTOM) / 2.0,
-        (TOP + HEIGHT - BOTTOM) / 2.0,
+        (top + HEIGHT - BOTTOM) / 2.0,
+        (top + HEIGHT - BOTTOM) / 2.0,
         y.label
     );
     for (number, series) in series.iter().enumerate() {
@@ -94,10 +100,11 @@ pub fn bars(
     if longest <= 0.0 {
         return None;
     }
-    let height = TOP + rows.len() as f64 * (BAR + 8.0) + 16.0;
-    let mut svg = begin(title, height, parts.iter().copied());
+    let Legend { top: first, text } = legend(parts);
+    let height = first + rows.len() as f64 * (BAR + 8.0) + 16.0;
+    let mut svg = begin(title, height) + &text;
     for (number, (name, values)) in rows.iter().enumerate() {
-        let top = TOP + 8.0 + number as f64 * (BAR + 8.0);
+        let top = first + 8.0 + number as f64 * (BAR + 8.0);
         let _ = write!(
             svg,
             r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
@@ -128,23 +135,40 @@ pub fn bars(
     Some(svg)
 }
 
-fn begin<'a>(title: &str, height: f64, names: impl Iterator<Item = &'a str>) -> String {
+fn begin(title: &str, height: f64) -> String {
     let title = escaped(title);
-    let mut svg = format!(
+    format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"><title>{title}</title><style>{STYLE}</style><rect class="b" width="{WIDTH}" height="{height}"/><text class="t" x="{LEFT}" y="16">{title}</text>"#
-    );
-    let mut left = LEFT;
-    for (number, name) in names.filter(|name| !name.is_empty()).enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
+    )
+}
+
+/// Names with their colours, in as many lines as they need, and where the drawing
+/// begins below them.
+struct Legend {
+    top: f64,
+    text: String,
+}
+
+fn legend(names: &[&str]) -> Legend {
+    let (mut left, mut top, mut text) = (LEFT, NAMES_TOP, String::new());
+    let named = names.iter().enumerate().filter(|(_, name)| !name.is_empty());
+    for (number, name) in named.take(NAMES_MAX) {
+        // About what a character takes in the font of the charts.
+        let width = 30.0 + name.chars().count() as f64 * 6.6;
+        if left > LEFT && left + width > WIDTH - RIGHT {
+            (left, top) = (LEFT, top + NAMES_LINE);
+        }
         let _ = write!(
-            svg,
-            r#"<rect x="{left:.1}" y="24" width="10" height="10" fill="{colour}"/><text x="{:.1}" y="33">{}</text>"#,
+            text,
+            r#"<rect x="{left:.1}" y="{top}" width="10" height="10" fill="{}"/><text x="{:.1}" y="{}">{}</text>"#,
+            COLOURS[number % COLOURS.len()],
             left + 14.0,
+            top + 9.0,
             escaped(name)
         );
-        left += 30.0 + name.chars().count() as f64 * 6.6;
+        left += width;
     }
-    svg
+    Legend { top: top + NAMES_LINE, text }
 }
 
 /// From values to places on the drawing.
@@ -227,6 +251,15 @@ mod tests {
         let scale = Scale::of([1.0, 100.0].into_iter(), &axis, (0.0, 100.0)).unwrap();
         assert!((scale.place(10.0) - 50.0).abs() < 1e-9);
         assert_eq!(scale.ticks(), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn names_stay_on_the_drawing() {
+        let names = ["clients=1, batch_wait_ms=20"; 4];
+        let Legend { top, text } = legend(&names);
+        assert_eq!(top, NAMES_TOP + 2.0 * NAMES_LINE);
+        assert_eq!(text.matches(&format!("<rect x=\"{LEFT:.1}\"")).count(), 2, "{text}");
+        assert_eq!(legend(&[""]).text, "");
     }
 
     #[test]

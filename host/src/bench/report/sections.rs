@@ -10,6 +10,9 @@ use crate::bench::record::{Group, Record, ServerPoint};
 use crate::bench::scrape::Figures;
 use crate::bench::statistics::{mean, of_mean, percentile};
 
+/// Answers of a window below which its throughput comes in visible steps.
+const FEW_ANSWERS: u64 = 50;
+
 /// Rows of the time series a variant; the records have all of them.
 const SERIES_ROWS_MAX: usize = 120;
 
@@ -200,6 +203,7 @@ pub fn details(number_of: usize, group: &Group<'_>) -> String {
             millis(Some(true_one))
         );
     }
+    text += &few(group);
     let rates = rates(group);
     let (each, each_at) = by_latency(group);
     let mut table = Table::new(&["Metric", "Value", "Pairs by latency of a request"]);
@@ -212,6 +216,18 @@ pub fn details(number_of: usize, group: &Group<'_>) -> String {
         table.finish()
     );
     text
+}
+
+/// Says so where a window's throughput is made of a few answers only.
+fn few(group: &Group<'_>) -> String {
+    let answers = group.total(|record| record.measured.completed) / group.records.len() as u64;
+    if answers >= FEW_ANSWERS {
+        return String::new();
+    }
+    let resolution = percent((answers > 0).then(|| 1.0 / answers as f64));
+    format!(
+        "\n**Few answers:** {answers} a window, so one more or less is {resolution} % of its throughput. Longer windows see more.\n"
+    )
 }
 
 /// What a closed loop hides; an open loop shows it.
