@@ -108,6 +108,11 @@ fn what_an_engine_cannot_do_is_refused_by_name() {
     };
     for (checkpoint, settings, expected) in [
         (&roberta, settings(EngineKind::CandleStock), "family Roberta"),
+        (
+            &bert,
+            ModelSettings { precision: Precision::F16, ..settings(EngineKind::CandleStock) },
+            "precision f16 with candle's stock models",
+        ),
         (&bert, with(|s| s.precision = Precision::Bf16), "bf16 on the CPU"),
         (&narrow, candle.clone(), "has shape [1200, 48], expected [1200, 64]"),
         (&deep, candle.clone(), "`bert.encoder.layer.3.attention.self.query.weight`"),
