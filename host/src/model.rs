@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, timeout_at};
@@ -14,8 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::{Admission, Work};
 use crate::batch::backlog::Newcomer;
 use crate::batch::{BatchError, Batcher, Call, Scored, Status};
+use crate::checkpoint::{self, Hub};
 use crate::config::{ModelSettings, Truncation};
-use crate::engine::{EngineFactory, EngineTraits, Pair};
+use crate::engine::{self, EngineFactory, EngineTraits, Pair};
 use crate::metrics::{self, Metrics};
 use crate::replica::{Plan, State, WarmUp};
 use crate::rerank::{
@@ -42,6 +44,32 @@ pub struct ModelParts {
     /// Tokens that the model's files allow a pair.
     pub length_max: usize,
     pub factory: EngineFactory,
+}
+
+impl ModelParts {
+    /// Finds the model's files, fetches them if need be, and reads its weights.
+    pub async fn load(
+        name: &str,
+        settings: &ModelSettings,
+        hub: &Hub,
+    ) -> anyhow::Result<ModelParts> {
+        let checkpoint = checkpoint::locate(&settings.source, hub).await?;
+        if let Some(warning) = &checkpoint.warning {
+            tracing::warn!(model = name, "{warning}");
+        }
+        // Weights are read and converted here, which may take seconds of a core.
+        let factory = tokio::task::spawn_blocking({
+            let (checkpoint, settings) = (checkpoint.clone(), settings.clone());
+            move || engine::factory(&checkpoint, &settings)
+        });
+        Ok(ModelParts {
+            source: settings.source.as_str().into(),
+            tokenizer: checkpoint.tokenizer,
+            token_types: checkpoint.config.type_vocab > 1,
+            length_max: checkpoint.config.length_max,
+            factory: factory.await.context("the task that loads the model failed")??,
+        })
+    }
 }
 
 /// A running model.

@@ -27,7 +27,10 @@ fn main() {
 }
 
 fn all(isa: Isa) {
-    for format in [Format::F32, Format::Int8] {
+    for format in [Format::F32, Format::Bf16, Format::Int8] {
+        if format == Format::Bf16 && !isa.has_bf16() {
+            continue;
+        }
         let peak = peak(isa, format, Duration::from_millis(500));
         println!("{} {format:?}: peak {:.1} G/s", isa.name(), peak / 1e9);
         for (inputs, outputs, activation) in [
@@ -54,22 +57,27 @@ fn all(isa: Isa) {
         }
     }
     println!("{} the rest, {TOKENS} tokens", isa.name());
-    let mut operand = Operand::new(isa, Format::Int8);
-    for width in [HIDDEN, WIDE] {
-        let mut x = placed(TOKENS * width);
-        let x = x.room(TOKENS * width);
-        let time = best(|| {
-            operand.rows(x, width);
-        });
-        println!("  quantise {width:<15} {:8.1} us", time * 1e6);
+    let formats = [isa.has_bf16().then_some(Format::Bf16), Some(Format::Int8)];
+    for format in formats.into_iter().flatten() {
+        let mut operand = Operand::new(isa, format);
+        for width in [HIDDEN, WIDE] {
+            let mut x = placed(TOKENS * width);
+            let x = x.room(TOKENS * width);
+            let time = best(|| {
+                operand.rows(x, width);
+            });
+            println!("  to {:<21} {:8.1} us", format!("{format:?} {width}"), time * 1e6);
+        }
     }
     let norm = Norm::new(isa, &[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12);
     let (mut x, mut added) = (placed(TOKENS * HIDDEN), placed(TOKENS * HIDDEN));
     let (x, added) = (x.room(TOKENS * HIDDEN), added.room(TOKENS * HIDDEN));
     let time = best(|| norm.apply_sum(x, added));
     println!("  add and normalise        {:8.1} us", time * 1e6);
-    for tokens in [TOKENS, 512] {
-        let mut attention = Attention::new(isa, HEADS, HIDDEN / HEADS);
+    let formats = [Some(Format::F32), isa.has_bf16().then_some(Format::Bf16)];
+    let formats = formats.into_iter().flatten();
+    for (tokens, format) in formats.flat_map(|format| [(TOKENS, format), (512, format)]) {
+        let mut attention = Attention::new(isa, format, HEADS, HIDDEN / HEADS);
         let (mut queries, mut keys_values) = (placed(tokens * HIDDEN), placed(2 * tokens * HIDDEN));
         let mut context = Buffer::new();
         let context = context.room(tokens * HIDDEN);
@@ -81,7 +89,8 @@ fn all(isa: Isa) {
         };
         let time = best(|| attention.apply(sequences, context));
         let products = (4 * tokens * tokens * HIDDEN) as f64 / time;
-        println!("  attention of {tokens:<11} {:8.1} us {:7.1} G/s", time * 1e6, products / 1e9);
+        let name = format!("attention of {tokens} {format:?}");
+        println!("  {name:24} {:8.1} us {:7.1} G/s", time * 1e6, products / 1e9);
     }
 }
 
@@ -95,6 +104,9 @@ fn linear(
     let (mut x, bias) = (placed(tokens * inputs), vec![0.5; outputs]);
     let linear = match format {
         Format::F32 => Linear::new(isa, inputs, Weights::F32(&numbers(inputs * outputs)), &bias),
+        Format::Bf16 => {
+            Linear::new(isa, inputs, Weights::Bf16(&numbers(inputs * outputs)), &bias)
+        }
         Format::Int8 => {
             let values = vec![3; inputs * outputs];
             let weights = Weights::Int8 { values: &values, scales: &vec![0.1; outputs] };

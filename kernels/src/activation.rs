@@ -1,6 +1,6 @@
 //! Functions of one number, over vectors.
 
-use crate::isa::Vectors;
+use crate::isa::{Isa, Vectors, Work};
 
 /// What follows a matrix product, on each of its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,11 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Of each number, in place.
+    pub fn apply_all(self, isa: Isa, numbers: &mut [f32]) {
+        isa.run(ApplyAll { activation: self, numbers });
+    }
+
     #[inline(always)]
     pub(crate) fn apply<V: Vectors>(self, v: V, x: V::F32) -> V::F32 {
         match self {
@@ -23,6 +28,23 @@ impl Activation {
             Activation::Relu => v.max(x, v.splat(0.0)),
             Activation::Silu => silu(v, x),
             Activation::Tanh => tanh(v, x),
+        }
+    }
+}
+
+struct ApplyAll<'a> {
+    activation: Activation,
+    numbers: &'a mut [f32],
+}
+
+impl Work for ApplyAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, v: V) {
+        for part in self.numbers.chunks_mut(V::LANES) {
+            let x = v.load_part(part, 0.0);
+            v.store_part(self.activation.apply(v, x), part);
         }
     }
 }
@@ -87,7 +109,7 @@ fn sigmoid<V: Vectors>(v: V, x: V::F32) -> V::F32 {
 /// x = n ln 2 + r, and e^r = 1 + r + r² q(r) with q fitted to |r| ≤ ln 2 / 2 for the
 /// least relative error (1.1e-7).
 #[inline(always)]
-pub(crate) fn exp<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+fn exp<V: Vectors>(v: V, x: V::F32) -> V::F32 {
     const Q: [f32; 4] = [8.312_051e-3, 4.189_450_2e-2, 1.666_713_3e-1, 4.999_92e-1];
     // ln 2 in two parts, the first with zeros at its end: n times it is exact.
     const LN_2_HIGH: f32 = 355.0 / 512.0;
@@ -100,4 +122,16 @@ pub(crate) fn exp<V: Vectors>(v: V, x: V::F32) -> V::F32 {
     let q = v.polynomial(r, Q);
     let power = v.mul_add(v.mul(r, r), q, v.add(r, v.splat(1.0)));
     v.mul(power, v.power_of_two(n))
+}
+
+/// 2^x for x ≤ 0, to 3e-6 of itself; below 2^-126 it stays there.
+///
+/// x = n + r, and 2^r by a polynomial fitted to |r| ≤ 1/2 for the least relative error.
+#[inline(always)]
+pub(crate) fn exp2<V: Vectors>(v: V, x: V::F32) -> V::F32 {
+    const P: [f32; 5] = [9.570_102e-3, 5.591_786e-2, 0.240_247_45, 0.693_121_8, 0.999_999_3];
+    let x = v.max(x, v.splat(-126.0));
+    let n = v.round(x);
+    let r = v.sub(x, v.float(n));
+    v.mul(v.polynomial(r, P), v.power_of_two(n))
 }

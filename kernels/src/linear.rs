@@ -1,10 +1,13 @@
 //! A linear layer: rows times a packed matrix, plus a bias, and an activation.
 
+use std::marker::PhantomData;
+use std::ops::Range;
+
 use crate::Activation;
 use crate::isa::{Isa, Vectors, Work};
 use crate::lines::{self, Lines};
 use crate::rows::{Format, Numbers, Quantised, Rows};
-use crate::tile::{Bytes, Factor, Floats, Multiply, Tiles, each_tile, tile};
+use crate::tile::{Bf16, Bytes, Factor, Floats, Multiply, Tiles, each_tile, tile};
 
 /// Vectors of a strip of columns. With three, a step of a tile of 8 rows loads 11
 /// times for 24 products; with two it would be 10 for 16.
@@ -17,6 +20,8 @@ const INT8_INPUTS_MAX: usize = (i32::MAX / (255 * 128)) as usize;
 #[derive(Debug, Clone, Copy)]
 pub enum Weights<'a> {
     F32(&'a [f32]),
+    /// Multiplied as the nearest bf16.
+    Bf16(&'a [f32]),
     /// Numbers times the scale of their output.
     Int8 {
         values: &'a [i8],
@@ -29,6 +34,7 @@ pub struct Linear {
     isa: Isa,
     inputs: usize,
     outputs: usize,
+    format: Format,
     /// Strips of columns; in a strip, lane by lane of the inputs. Missing columns and
     /// missing numbers of the last lane are 0.
     lanes: Lines,
@@ -56,16 +62,25 @@ impl Linear {
             Lines::of_floats(&padded)
         };
         let pack = Pack { inputs, width, columns };
-        let (lanes, quantised) = match weights {
+        let (format, lanes, quantised) = match weights {
             Weights::F32(values) => {
                 assert_eq!(values.len(), outputs * inputs);
-                (pack.lanes(outputs, 1, |at| values[at.start].to_bits()), None)
+                let lanes = pack.lanes::<Floats>(outputs, |at| values[at.start].to_bits());
+                (Format::F32, lanes, None)
+            }
+            Weights::Bf16(values) => {
+                assert_eq!(values.len(), outputs * inputs);
+                let lane = |at: Range<usize>| {
+                    let second = if at.len() == 2 { values[at.end - 1] } else { 0.0 };
+                    lines::bf16_lane(values[at.start], second)
+                };
+                (Format::Bf16, pack.lanes::<Bf16>(outputs, lane), None)
             }
             Weights::Int8 { values, scales } => {
                 assert_eq!(values.len(), outputs * inputs);
                 assert_eq!(scales.len(), outputs);
                 assert!(inputs <= INT8_INPUTS_MAX, "{inputs} inputs, of {INT8_INPUTS_MAX}");
-                let lane = |at: std::ops::Range<usize>| {
+                let lane = |at: Range<usize>| {
                     let mut bytes = [0; 4];
                     for (byte, value) in bytes.iter_mut().zip(&values[at]) {
                         *byte = *value as u8;
@@ -77,10 +92,10 @@ impl Linear {
                     .map(|row| row.iter().map(|value| i32::from(*value)).sum::<i32>() as f32)
                     .collect();
                 let columns = Columns { scales: padded(scales), sums: padded(&sums) };
-                (pack.lanes(outputs, 4, lane), Some(columns))
+                (Format::Int8, pack.lanes::<Bytes>(outputs, lane), Some(columns))
             }
         };
-        Linear { isa, inputs, outputs, lanes, bias: padded(bias), quantised }
+        Linear { isa, inputs, outputs, format, lanes, bias: padded(bias), quantised }
     }
 
     pub fn outputs(&self) -> usize {
@@ -89,10 +104,7 @@ impl Linear {
 
     /// The format of the rows it takes.
     pub fn format(&self) -> Format {
-        match self.quantised {
-            None => Format::F32,
-            Some(_) => Format::Int8,
-        }
+        self.format
     }
 
     /// activation(rows × weightsᵀ + bias), in rows of `outputs`. The rows are in
@@ -124,21 +136,16 @@ struct Pack {
 }
 
 impl Pack {
-    /// `lane` packs the numbers at a range of the matrix, at most `group`.
-    fn lanes(
-        &self,
-        outputs: usize,
-        group: usize,
-        lane: impl Fn(std::ops::Range<usize>) -> u32,
-    ) -> Lines {
-        let steps = self.inputs.div_ceil(group);
+    /// `lane` packs the numbers at a range of the matrix, at most a group.
+    fn lanes<M: Multiply>(&self, outputs: usize, lane: impl Fn(Range<usize>) -> u32) -> Lines {
+        let steps = self.inputs.div_ceil(M::GROUP);
         let mut lines = Lines::zeroed(steps * self.columns);
         let lanes = lines.lanes_mut();
         for output in 0..outputs {
             let (strip, column) = (output / self.width, output % self.width);
             for step in 0..steps {
-                let from = output * self.inputs + step * group;
-                let to = (from + group).min((output + 1) * self.inputs);
+                let from = output * self.inputs + step * M::GROUP;
+                let to = (from + M::GROUP).min((output + 1) * self.inputs);
                 lanes[(strip * steps + step) * self.width + column] = lane(from..to);
             }
         }
@@ -160,12 +167,16 @@ impl Work for Apply<'_> {
     fn run<V: Vectors>(self, v: V) {
         let Linear { inputs, .. } = *self.linear;
         match (self.rows.numbers, &self.linear.quantised) {
-            (Numbers::Floats(values), None) => {
+            (Numbers::Floats(values), None) if self.linear.format == Format::F32 => {
                 let factor = Factor { lanes: lines::lanes(values), stride: inputs, steps: inputs };
-                self.strips(v, factor, PlainSum);
+                self.strips(v, factor, PlainSum::<Floats>(PhantomData));
+            }
+            (Numbers::Bf16 { lanes, stride }, None) if self.linear.format == Format::Bf16 => {
+                let factor = Factor { lanes, stride, steps: inputs.div_ceil(Bf16::GROUP) };
+                self.strips(v, factor, PlainSum::<Bf16>(PhantomData));
             }
             (Numbers::Quantised(rows), Some(columns)) => {
-                let steps = inputs.div_ceil(4);
+                let steps = inputs.div_ceil(Bytes::GROUP);
                 let factor = Factor { lanes: rows.lanes, stride: rows.stride, steps };
                 self.strips(v, factor, ScaledSum { rows, columns });
             }
@@ -260,18 +271,18 @@ struct At<C> {
     column: C,
 }
 
-struct PlainSum;
+struct PlainSum<M>(PhantomData<M>);
 
-impl Finish for PlainSum {
-    type Multiply = Floats;
+impl<M: Multiply> Finish for PlainSum<M> {
+    type Multiply = M;
     type Column<V: Vectors> = ();
 
     #[inline(always)]
     fn column<V: Vectors>(&self, _: V, _: usize) {}
 
     #[inline(always)]
-    fn finish<V: Vectors>(&self, v: V, sum: V::F32, _: At<()>, bias: V::F32) -> V::F32 {
-        v.add(sum, bias)
+    fn finish<V: Vectors>(&self, v: V, sum: M::Sum<V>, _: At<()>, bias: V::F32) -> V::F32 {
+        v.add(M::float(v, sum), bias)
     }
 }
 

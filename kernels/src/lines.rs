@@ -1,7 +1,7 @@
 //! Memory in whole cache lines, and numbers seen as 32-bit lanes.
 //!
-//! A lane is what a matrix product multiplies at a time: one f32, or four bytes, the
-//! first in the low bits.
+//! A lane is what a matrix product multiplies at a time: one f32, two bf16 or four
+//! bytes, the first in the low bits.
 
 /// Memory for rows of numbers, used again and again: it begins at a cache line, so that
 /// where rows are whole lines no vector straddles two, and it only grows.
@@ -77,10 +77,7 @@ impl Lines {
     }
 
     pub fn floats_mut(&mut self) -> &mut [f32] {
-        let lanes = self.lanes_mut();
-        // SAFETY: f32 and u32 have one size and alignment, and every bit pattern
-        // is a value of both.
-        unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len()) }
+        floats_mut(self.lanes_mut())
     }
 }
 
@@ -90,9 +87,34 @@ pub fn lanes(floats: &[f32]) -> &[u32] {
     unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), floats.len()) }
 }
 
+pub fn floats_mut(lanes: &mut [u32]) -> &mut [f32] {
+    // SAFETY: f32 and u32 have one size and alignment, and every bit pattern
+    // is a value of both.
+    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len()) }
+}
+
 /// Four bytes a lane.
 pub fn bytes_mut(lanes: &mut [u32]) -> &mut [u8] {
     // SAFETY: a u32 is four bytes, bytes have no alignment, and every bit pattern
     // is a value of both.
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), 4 * lanes.len()) }
+}
+
+/// Two bf16 a lane: the nearest of each number, ties to even.
+pub fn bf16_lane(first: f32, second: f32) -> u32 {
+    u32::from(bf16(first)) | u32::from(bf16(second)) << 16
+}
+
+fn bf16(number: f32) -> u16 {
+    let bits = number.to_bits();
+    if number.is_nan() {
+        // Rounding could carry it into infinity.
+        return (bits >> 16) as u16 | 0x40;
+    }
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The numbers of a lane of bf16.
+pub fn bf16_numbers(lane: u32) -> [f32; 2] {
+    [f32::from_bits(lane << 16), f32::from_bits(lane & 0xffff_0000)]
 }

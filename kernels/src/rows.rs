@@ -7,12 +7,14 @@ use crate::lines::{self, Lines};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     F32,
+    /// The upper half of an f32: its range, and 8 bits of precision. Sums are f32.
+    Bf16,
     /// Bytes: the weights with a scale for each output, the rows with a scale and a
     /// zero of their own, found as they come. The sums are exact.
     Int8,
 }
 
-/// Numbers of the widest vector: rows of bytes are padded to whole ones.
+/// Numbers of the widest vector: rows that are not f32 are padded to whole ones.
 const ROW_STEP: usize = 16;
 
 /// Memory for rows in a product's format, used again and again.
@@ -35,6 +37,11 @@ pub struct Rows<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Numbers<'a> {
     Floats(&'a [f32]),
+    Bf16 {
+        lanes: &'a [u32],
+        /// Lanes from one row to the next.
+        stride: usize,
+    },
     Quantised(Quantised<'a>),
 }
 
@@ -60,9 +67,17 @@ impl Operand {
         let count = values.len() / width;
         let numbers = match self.format {
             Format::F32 => Numbers::Floats(values),
+            Format::Bf16 => self.round(values, width),
             Format::Int8 => Numbers::Quantised(self.quantise(values, width)),
         };
         Rows { count, width, numbers }
+    }
+
+    fn round(&mut self, values: &[f32], width: usize) -> Numbers<'_> {
+        let stride = width.next_multiple_of(ROW_STEP) / 2;
+        self.lanes.resize(values.len() / width * stride);
+        self.isa.run(Round { values, width, stride, lanes: self.lanes.lanes_mut() });
+        Numbers::Bf16 { lanes: self.lanes.lanes(), stride }
     }
 
     fn quantise(&mut self, values: &[f32], width: usize) -> Quantised<'_> {
@@ -79,6 +94,34 @@ impl Operand {
             zeros: &mut self.zeros,
         });
         Quantised { lanes: self.lanes.lanes(), stride, scales: &self.scales, zeros: &self.zeros }
+    }
+}
+
+/// Each number to the nearest bf16.
+struct Round<'a> {
+    values: &'a [f32],
+    width: usize,
+    stride: usize,
+    lanes: &'a mut [u32],
+}
+
+impl Work for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, v: V) {
+        let rows = self.values.chunks_exact(self.width);
+        for (values, lanes) in rows.zip(self.lanes.chunks_exact_mut(self.stride)) {
+            pack_bf16(v, values, lanes);
+        }
+    }
+}
+
+/// Two numbers a lane, in as many vectors as they take; what they do not fill is 0.
+#[inline(always)]
+pub(crate) fn pack_bf16<V: Vectors>(v: V, numbers: &[f32], lanes: &mut [u32]) {
+    for (part, lanes) in numbers.chunks(V::LANES).zip(lanes.chunks_exact_mut(V::LANES / 2)) {
+        v.store_bf16(v.load_part(part, 0.0), lanes);
     }
 }
 

@@ -9,6 +9,8 @@ use crate::isa::Vectors;
 
 /// What a lane of a product's factors holds.
 pub trait Multiply {
+    /// Numbers of a lane.
+    const GROUP: usize;
     type Sum<V: Vectors>: Copy;
 
     fn zero<V: Vectors>(v: V) -> Self::Sum<V>;
@@ -21,6 +23,7 @@ pub trait Multiply {
 pub struct Floats;
 
 impl Multiply for Floats {
+    const GROUP: usize = 1;
     type Sum<V: Vectors> = V::F32;
 
     #[inline(always)]
@@ -39,10 +42,34 @@ impl Multiply for Floats {
     }
 }
 
+/// Two bf16 a lane.
+pub struct Bf16;
+
+impl Multiply for Bf16 {
+    const GROUP: usize = 2;
+    type Sum<V: Vectors> = V::F32;
+
+    #[inline(always)]
+    fn zero<V: Vectors>(v: V) -> V::F32 {
+        v.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn add_product<V: Vectors>(v: V, sum: V::F32, a: V::I32, b: V::I32) -> V::F32 {
+        v.dot_bf16(sum, a, b)
+    }
+
+    #[inline(always)]
+    fn float<V: Vectors>(_: V, sum: V::F32) -> V::F32 {
+        sum
+    }
+}
+
 /// Four bytes a lane.
 pub struct Bytes;
 
 impl Multiply for Bytes {
+    const GROUP: usize = 4;
     type Sum<V: Vectors> = V::I32;
 
     #[inline(always)]

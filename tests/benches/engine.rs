@@ -22,8 +22,12 @@ const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 const ROUNDS: usize = 5;
 
 /// An engine, a number format, and pairs of a batch.
-const CANDIDATES: [(&str, &str, &[usize]); 3] =
-    [("packed", "int8", &[1, 4, 8]), ("packed", "f32", &[1, 4, 8]), ("candle", "f32", &[4])];
+const CANDIDATES: [(&str, &str, &[usize]); 4] = [
+    ("packed", "int8", &[1, 4, 8]),
+    ("packed", "bf16", &[1, 4, 8]),
+    ("packed", "f32", &[1, 4, 8]),
+    ("candle", "f32", &[4]),
+];
 
 struct Candidate {
     name: String,
@@ -64,18 +68,20 @@ async fn main() -> anyhow::Result<()> {
     );
 
     let isa = Isa::detect();
-    let peaks = [Format::F32, Format::Int8].map(|format| peak(isa, format, Duration::from_secs(1)));
-    println!(
-        "{}: at most {:.0} G/s in f32, {:.0} in int8",
-        isa.name(),
-        peaks[0] / 1e9,
-        peaks[1] / 1e9
-    );
+    println!("{}", isa.name());
     let mut candidates = Vec::new();
     for (engine, precision, sizes) in CANDIDATES {
         if wanted.is_some_and(|wanted| wanted != engine) {
             continue;
         }
+        let format = match precision {
+            "int8" => Format::Int8,
+            "bf16" if !isa.has_bf16() => continue,
+            "bf16" => Format::Bf16,
+            _ => Format::F32,
+        };
+        let peak = peak(isa, format, Duration::from_secs(1));
+        println!("at most {:.0} G/s in {precision}", peak / 1e9);
         let mut raw = Raw::default();
         let settings = RawModel {
             engine: engine.into(),
@@ -95,7 +101,7 @@ async fn main() -> anyhow::Result<()> {
                 fastest: vec![f64::MAX; batches.len()],
                 batches,
                 logits: vec![f32::NAN; pairs.len()],
-                peak: peaks[usize::from(precision == "int8")],
+                peak,
             });
         }
     }

@@ -11,14 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use maitred::admission::{Admission, Work};
+use maitred::bench::stage::Echo;
 use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSettings};
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranked, Ranking, Report,
-    Request, Rerank, Scale, Value,
+    Context, Document, DocumentId, Field, Lengths, Priority, Report, Request, Rerank, Value,
 };
 use maitred_tests::guests;
 
@@ -49,22 +48,6 @@ const CHAINS: [&[Place]; 14] = [
     &[("cascade", &[("rest", "follow")])],
     &[("fuse", &[])],
 ];
-
-struct Echo;
-
-impl Rerank for Echo {
-    fn rerank<'a>(
-        &'a self,
-        request: Request,
-        _: &'a Context,
-    ) -> BoxFuture<'a, Result<Ranking, Error>> {
-        let ranked =
-            |document: &Document| Ranked { id: document.id, score: document.text.len() as f32 };
-        let results = request.documents.iter().map(ranked).collect();
-        let scale = Scale::Logit;
-        Box::pin(std::future::ready(Ok(Ranking { results, scale })))
-    }
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use maitred::checkpoint::{self, Checkpoint, Hub};
 use maitred::config::{ModelSettings, Raw, RawModel, Truncation, check};
 use maitred::engine::{self, Batch, CrossEncoder, Pair};
 use maitred::tokenize::{PairEncoder, TokenizeError};
+use maitred_kernels::Isa;
 use maitred_tests::fixtures::{goldens, repository};
 use serde_json::Value;
 
@@ -17,8 +18,9 @@ const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 const REFERENCE_DIFFERENCE_MAX: f32 = 1e-3;
 /// Of a logit, alone and in any batch, where padding moves sums about.
 const BATCH_DIFFERENCE_MAX: f32 = 1e-4;
-/// Of all logits on average, in int8 against the reference on the same weights.
+/// Of all logits on average, against the reference on the same weights.
 const INT8_MEAN_DIFFERENCE_MAX: f32 = 0.03;
+const BF16_MEAN_DIFFERENCE_MAX: f32 = 0.02;
 
 async fn model() -> Checkpoint {
     let hub = Hub { offline: true, ..Hub::from_env() };
@@ -117,6 +119,26 @@ async fn int8_logits_are_near_the_references() {
     let (worst, mean) = differences(&alone, &expected);
     println!("int8: from the reference {worst:e}, {mean:e} on average");
     assert!(mean <= INT8_MEAN_DIFFERENCE_MAX, "{mean}");
+    assert_eq!(moved, 0.0, "a pair's score depends on its batch");
+}
+
+/// Where the machine multiplies bf16; elsewhere the engine has to refuse.
+#[tokio::test]
+async fn bf16_logits_are_near_the_references() {
+    let model = model().await;
+    let (pairs, expected) = pairs(&model);
+    let factory = engine::factory(&model, &settings("packed", "bf16"));
+    if !Isa::detect().has_bf16() {
+        let refusal = factory.err().unwrap().to_string();
+        assert!(refusal.contains("does not multiply bf16"), "{refusal}");
+        return;
+    }
+    let mut engine = factory.unwrap()().unwrap();
+    assert_eq!(engine.traits().precision, "bf16");
+    let (alone, moved) = alone_and_in_batches(&mut *engine, &pairs);
+    let (worst, mean) = differences(&alone, &expected);
+    println!("bf16: from the reference {worst:e}, {mean:e} on average");
+    assert!(mean <= BF16_MEAN_DIFFERENCE_MAX, "{mean}");
     assert_eq!(moved, 0.0, "a pair's score depends on its batch");
 }
 

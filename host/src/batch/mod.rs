@@ -78,16 +78,21 @@ pub struct Status {
 }
 
 impl Status {
-    /// When a call that comes now would have been scored, at the recent speed;
-    /// zero while that is unknown.
+    /// When a call that comes now would have been scored, at somewhat less than the
+    /// recent speed; zero while that is unknown.
     pub fn time_until_served(&self, call: Newcomer<'_>) -> Duration {
         time_to_score(self.backlog.until_served(call), self.tokens_per_second)
     }
 }
 
+/// The part of the recent speed that is relied on when a call is let in: the next
+/// seconds may be slower than the last, and who is let in should be served.
+const SPEED_RELIED_ON: f64 = 0.8;
+
 /// Zero if the speed is unknown.
 fn time_to_score(tokens: u64, tokens_per_second: f64) -> Duration {
-    Duration::try_from_secs_f64(tokens as f64 / tokens_per_second).unwrap_or_default()
+    let speed = SPEED_RELIED_ON * tokens_per_second;
+    Duration::try_from_secs_f64(tokens as f64 / speed).unwrap_or_default()
 }
 
 /// Where calls are handed over. Clones reach the same queue.

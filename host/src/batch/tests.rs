@@ -106,12 +106,10 @@ async fn an_idle_batcher_refuses_nobody() {
     let slow = begin(batcher.score(call(&[&[1]]))).await;
     let batch = stage.next().await;
     let long: &[u32] = &[1; 75];
-    // The engine's own clock is the real one, so the speed is set by one batch
-    // that takes a moment of it.
-    std::thread::sleep(Duration::from_millis(20));
     batch.go(Act::Score);
     slow.await.unwrap();
-    let hasty = Call { deadline: Instant::now() + Duration::from_millis(1), ..call(&[long]) };
+    // Less than any engine needs, so that the measured speed would forbid it.
+    let hasty = Call { deadline: Instant::now() + Duration::from_nanos(1), ..call(&[long]) };
     let hasty = begin(batcher.score(hasty)).await;
     stage.next().await.go(Act::Score);
     assert_eq!(hasty.await.unwrap().logits, truths(&[long]));

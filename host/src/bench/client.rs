@@ -1,12 +1,13 @@
 //! A rerank client over HTTP/1.1 that keeps its connections.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,30 +25,35 @@ const SHOWN_CHARS_MAX: usize = 200;
 /// How long a question about the server itself may take.
 const PAGE_MS_MAX: Duration = Duration::from_secs(5);
 
-#[derive(Clone)]
 pub struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
     authorization: Option<HeaderValue>,
-    uri: Uri,
+    /// Of servers that are asked in turn.
+    uris: Vec<Uri>,
+    asked: AtomicUsize,
     dialect: Dialect,
     model: Option<String>,
     timeout: Duration,
 }
 
 impl Client {
-    /// `base` is where the server's own clients would point to.
-    pub fn new(
-        base: &str,
+    /// `bases` are where the servers' own clients would point to.
+    pub fn new<'a>(
+        bases: impl Iterator<Item = &'a str>,
         request: &RequestSettings,
         key_env: Option<&str>,
     ) -> anyhow::Result<Client> {
         let route = request.route.as_ref().map(|route| format!("/routes/{route}"));
         let (route, path) = (route.unwrap_or_default(), request.dialect.path());
-        let uri = format!("{base}{route}{path}");
+        let uri = |base: &str| {
+            let uri = format!("{base}{route}{path}");
+            uri.parse().with_context(|| format!("`{uri}` is no URL"))
+        };
         Ok(Client {
             pool: pool(),
             authorization: authorization(key_env)?,
-            uri: uri.parse().with_context(|| format!("`{uri}` is no URL"))?,
+            uris: bases.map(uri).collect::<anyhow::Result<_>>()?,
+            asked: AtomicUsize::new(0),
             dialect: request.dialect,
             model: request.model.clone(),
             timeout: request.timeout_ms,
@@ -56,9 +62,10 @@ impl Client {
 
     fn request(&self, asked: &Asked) -> Request<Full<Bytes>> {
         let body = self.dialect.body(asked, self.model.as_deref());
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.uris.len();
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(&self.uri)
+            .uri(&self.uris[turn])
             .header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
@@ -74,12 +81,13 @@ impl Client {
         let broken = |error: &dyn std::error::Error| Failure::Connection(chain(error));
         let response = self.pool.request(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| broken(&*error))?.to_bytes();
         match status {
             StatusCode::OK => self.dialect.scores(&body, documents).map(Answer::Scores),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Err(Failure::Refused)
+                Err(Failure::Refused { retry_after })
             }
             StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => Err(Failure::Expired),
             other => {
@@ -152,6 +160,11 @@ fn authorization(key_env: Option<&str>) -> anyhow::Result<Option<HeaderValue>> {
         .with_context(|| format!("{name} holds no API key"))?;
     value.set_sensitive(true);
     Ok(Some(value))
+}
+
+/// Of a `retry-after`; its other form, a date, is no use within a benchmark.
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    Duration::try_from_secs_f64(value.to_str().ok()?.trim().parse().ok()?).ok()
 }
 
 /// An error and what caused it, in a line.

@@ -71,7 +71,7 @@ impl Outcome {
 impl From<&Failure> for Outcome {
     fn from(failure: &Failure) -> Self {
         match failure {
-            Failure::Refused => Self::Refused,
+            Failure::Refused { .. } => Self::Refused,
             Failure::Expired => Self::Expired,
             Failure::TimedOut => Self::TimedOut,
             Failure::Connection(_) => Self::Broken,

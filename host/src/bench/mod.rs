@@ -32,7 +32,7 @@ pub mod run;
 pub mod sample;
 mod scrape;
 pub mod session;
-mod stage;
+pub mod stage;
 mod statistics;
 mod subject;
 pub mod sweep;

@@ -10,6 +10,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Of two processes together; what one does not say is not known of both.
+    pub fn plus(self, other: Usage) -> Usage {
+        Usage {
+            cpu_s: self.cpu_s.zip(other.cpu_s).map(|(a, b)| a + b),
+            memory_bytes: self.memory_bytes.zip(other.memory_bytes).map(|(a, b)| a + b),
+        }
+    }
+
     pub fn of(pid: u32) -> Usage {
         #[cfg(target_os = "linux")]
         if let Some(usage) = of_proc(pid) {

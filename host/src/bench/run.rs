@@ -142,7 +142,8 @@ impl Shared {
         self.measured.fetch_add(1, Ordering::Relaxed) < self.requests_max
     }
 
-    /// Each client sends when it has its answer.
+    /// Each client sends when it has its answer, and stays away as long as a server
+    /// asks that refused it.
     async fn closed(self: &Arc<Self>, clients: usize) {
         let mut tasks = JoinSet::new();
         for _ in 0..clients {
@@ -153,8 +154,12 @@ impl Shared {
                     if !shared.admits(now) {
                         break;
                     }
-                    if shared.send(now).await == Outcome::Broken {
-                        sleep(BROKEN_PAUSE).await;
+                    let pause = shared.send(now).await;
+                    let rest = shared.end.map(|end| end.saturating_sub(shared.began.elapsed()));
+                    let pause = rest.map_or(pause, |rest| pause.min(rest));
+                    // A timer of no time still has the resolution of timers.
+                    if !pause.is_zero() {
+                        sleep(pause).await;
                     }
                 }
             });
@@ -225,8 +230,8 @@ impl Shared {
 
     /// `meant` is when it was decided that a request is sent. That is its
     /// intended time in an open loop; in a closed one, its client could do no
-    /// more than begin.
-    async fn send(&self, meant: Duration) -> Outcome {
+    /// more than begin. Returns how long a client should wait before its next one.
+    async fn send(&self, meant: Duration) -> Duration {
         let run = &self.run;
         let documents = run.workload.request.documents;
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
@@ -250,8 +255,13 @@ impl Shared {
             Err(failure) => (Outcome::from(&failure), Some(failure)),
         };
         let pairs = documents as u64;
+        let pause = match &failure {
+            Some(Failure::Connection(_)) => BROKEN_PAUSE,
+            Some(Failure::Refused { retry_after }) => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
         self.note(Observation { intended, sent, ended, outcome, pairs }, failure);
-        outcome
+        pause
     }
 
     fn note(&self, one: Observation, failure: Option<Failure>) {

@@ -25,6 +25,24 @@ impl Reading {
         reading
     }
 
+    /// Of several processes: their lines side by side, with replicas by process and
+    /// number.
+    pub fn together(readings: Vec<Reading>) -> Reading {
+        let one = readings.len() == 1;
+        let mut together = Reading::default();
+        for (process, reading) in readings.into_iter().enumerate() {
+            for (name, mut lines) in reading.0 {
+                for (labels, _) in &mut lines {
+                    if let Some(replica) = labels.get_mut("replica").filter(|_| !one) {
+                        *replica = format!("{process}.{replica}");
+                    }
+                }
+                together.0.entry(name).or_default().extend(lines);
+            }
+        }
+        together
+    }
+
     /// The sum of all lines of that name with these labels; `None` if there are
     /// none.
     fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
@@ -190,6 +208,19 @@ mod tests {
         assert_eq!((figures.padding_share, figures.batch_pairs()), (Some(0.25), Some(3.0)));
         assert_eq!(figures.replicas[0].busy_s, Some(0.5));
         assert_eq!(figures.replicas[0].up, Some(true));
+    }
+
+    #[test]
+    fn processes_are_read_together() {
+        let text = "maitred_pairs_total{model=\"m\"} 3\n\
+                    maitred_replica_up{model=\"m\",replica=\"0\"} 1";
+        let one = Reading::parse(text);
+        assert_eq!(Reading::together(vec![one.clone()]), one);
+        let two = Reading::together(vec![one.clone(), one.clone()]);
+        let figures = Figures::between(Some(&two), Some(&two));
+        let replicas: Vec<_> = figures.replicas.iter().map(|one| &*one.replica).collect();
+        assert_eq!(replicas, ["0.0", "1.0"]);
+        assert_eq!(two.sum("maitred_pairs_total", &[]), Some(6.0));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What is measured: something that is asked and answers. A server over HTTP is
 //! one, a stage alone another; whoever drives and measures sees no difference.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -33,7 +35,10 @@ pub enum Answer {
 pub enum Failure {
     /// The server has too much to do (429 or 503).
     #[error("the server refused")]
-    Refused,
+    Refused {
+        /// How long the client should stay away, if the server says so.
+        retry_after: Option<Duration>,
+    },
     /// The server gave up (504 or 408).
     #[error("the server let the deadline pass")]
     Expired,

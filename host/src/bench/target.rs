@@ -32,12 +32,17 @@ const ENDS_MS_MAX: Duration = Duration::from_secs(1);
 const LOG_LINES_MAX: usize = 20;
 
 pub struct Target {
-    pub base: String,
-    metrics: Option<String>,
+    members: Vec<Member>,
     pages: Pages,
     key_env: Option<String>,
-    server: Option<Server>,
     pub about: About,
+}
+
+/// One server; requests go to all of a target in turn.
+struct Member {
+    base: String,
+    metrics: Option<String>,
+    server: Option<Server>,
 }
 
 /// What the target says that it serves; `None` where it does not say.
@@ -64,28 +69,73 @@ impl Target {
     pub async fn open(workload: &Workload) -> anyhow::Result<Target> {
         let settings = &workload.target;
         let pages = Pages::new(settings.key_env.as_deref())?;
-        let (base, metrics, server) = match &settings.place {
-            Place::Url { base, metrics } => (base.clone(), metrics.clone(), None),
-            Place::Started { .. } => {
+        let mut members = Vec::new();
+        match &settings.place {
+            Place::Url { base, metrics } => {
+                let (base, metrics) = (base.clone(), metrics.clone());
+                members.push(Member { base, metrics, server: None });
+            }
+            Place::Started { processes, .. } => {
                 let raw = configuration(workload)?;
-                let (server, base, operations) = Server::start(raw, settings.ready_ms_max).await?;
-                (base, Some(format!("{operations}/metrics")), Some(server))
+                for _ in 0..*processes {
+                    let started = Server::start(raw.clone(), settings.ready_ms_max).await?;
+                    let (server, base, operations) = started;
+                    let metrics = Some(format!("{operations}/metrics"));
+                    members.push(Member { base, metrics, server: Some(server) });
+                }
             }
         };
-        let key_env = settings.key_env.clone();
-        let mut target = Target { base, metrics, pages, key_env, server, about: About::default() };
-        target.ready(settings).await?;
-        target.about = target.says(workload.request.route.as_deref()).await;
-        Ok(target)
+        for member in &members {
+            member.ready(&pages, settings).await?;
+        }
+        let about = members[0].says(&pages, workload.request.route.as_deref()).await;
+        Ok(Target { members, pages, key_env: settings.key_env.clone(), about })
     }
 
     /// A client of it.
     pub fn subject(&self, workload: &Workload) -> anyhow::Result<Arc<dyn Subject>> {
         let key_env = self.key_env.as_deref();
-        Ok(Arc::new(Client::new(&self.base, &workload.request, key_env)?))
+        let bases = self.members.iter().map(|member| &*member.base);
+        Ok(Arc::new(Client::new(bases, &workload.request, key_env)?))
     }
 
-    async fn ready(&self, settings: &TargetSettings) -> anyhow::Result<()> {
+    /// What `/metrics` says now; `None` if there is none or it does not answer.
+    pub async fn reading(&self) -> Option<Reading> {
+        let mut readings = Vec::new();
+        for member in &self.members {
+            let text = self.pages.get(member.metrics.as_ref()?).await.ok()?;
+            readings.push(Reading::parse(&text));
+        }
+        Some(Reading::together(readings))
+    }
+
+    /// What the processes have used together; nothing is known of one elsewhere.
+    pub fn usage(&self) -> Usage {
+        let pid = |member: &Member| member.server.as_ref().and_then(|server| server.child.id());
+        let each = self.members.iter().map(|member| pid(member).map(Usage::of).unwrap_or_default());
+        each.reduce(Usage::plus).unwrap_or_default()
+    }
+
+    /// Whether all still run; a server of somebody else is taken to.
+    pub fn lives(&mut self) -> anyhow::Result<()> {
+        for server in self.members.iter_mut().filter_map(|member| member.server.as_mut()) {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("the server ended with {status}{}", server.said());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells servers that were started here to end, and waits for them.
+    pub async fn close(self) {
+        for server in self.members.into_iter().filter_map(|member| member.server) {
+            server.stop().await;
+        }
+    }
+}
+
+impl Member {
+    async fn ready(&self, pages: &Pages, settings: &TargetSettings) -> anyhow::Result<()> {
         let url = match &self.server {
             Some(_) => format!("{}/ready", self.base),
             // Servers of others have no `/ready`, but theirs is up or is not.
@@ -93,7 +143,7 @@ impl Target {
         };
         let ready = async {
             loop {
-                match self.pages.get(&url).await {
+                match pages.get(&url).await {
                     Ok(_) => return,
                     Err(error) if error.to_string().contains("status 404") => return,
                     Err(_) => sleep(READY_POLL).await,
@@ -110,8 +160,8 @@ impl Target {
         })
     }
 
-    async fn says(&self, route: Option<&str>) -> About {
-        let page = self.pages.get(&format!("{}/info", self.base)).await.unwrap_or_default();
+    async fn says(&self, pages: &Pages, route: Option<&str>) -> About {
+        let page = pages.get(&format!("{}/info", self.base)).await.unwrap_or_default();
         let Ok(info) = serde_json::from_str::<serde_json::Value>(&page) else {
             return About::default();
         };
@@ -129,34 +179,6 @@ impl Target {
             chain: text(&route["chain"]),
         }
     }
-
-    /// What `/metrics` says now; `None` if there is none or it does not answer.
-    pub async fn reading(&self) -> Option<Reading> {
-        let text = self.pages.get(self.metrics.as_ref()?).await.ok()?;
-        Some(Reading::parse(&text))
-    }
-
-    /// What the process has used; nothing is known of one elsewhere.
-    pub fn usage(&self) -> Usage {
-        let pid = self.server.as_ref().and_then(|server| server.child.id());
-        pid.map(Usage::of).unwrap_or_default()
-    }
-
-    /// Whether it still runs; a server of somebody else is taken to.
-    pub fn lives(&mut self) -> anyhow::Result<()> {
-        let Some(server) = &mut self.server else { return Ok(()) };
-        match server.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => bail!("the server ended with {status}{}", server.said()),
-        }
-    }
-
-    /// Tells a server that was started here to end, and waits for it.
-    pub async fn close(self) {
-        if let Some(server) = self.server {
-            server.stop().await;
-        }
-    }
 }
 
 /// A model's folder by its own name: where it lies is this machine's business.
@@ -170,7 +192,7 @@ pub fn without_folders(source: &str) -> String {
 /// The configuration of a server to be started. The file's paths are relative to
 /// the file, those of what differs to the workload's folder.
 pub fn configuration(workload: &Workload) -> anyhow::Result<Raw> {
-    let Place::Started { config, settings } = &workload.target.place else {
+    let Place::Started { config, settings, .. } = &workload.target.place else {
         bail!("`target.url` is somebody else's server");
     };
     let mut raw = merged(config.as_deref(), settings, &workload.folder)?;

@@ -66,8 +66,8 @@ pub enum Place {
     /// A server that somebody else runs.
     Url { base: String, metrics: Option<String> },
     /// A server that is started for the benchmark: a configuration file, and
-    /// what differs from it.
-    Started { config: Option<PathBuf>, settings: Table },
+    /// what differs from it; or several such processes, asked in turn.
+    Started { config: Option<PathBuf>, settings: Table, processes: usize },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -213,6 +213,7 @@ fn target(target: Fields<'_>, stage: Stage, folder: &Path) -> TargetSettings {
             }
             target.idle("config", "on a server at `target.url`");
             target.idle("settings", "on a server at `target.url`");
+            target.idle("processes", "on a server at `target.url`");
             let metrics = target.text("metrics");
             for (key, url) in [("url", Some(&base)), ("metrics", metrics.as_ref())] {
                 if let Some(url) = url
@@ -226,6 +227,10 @@ fn target(target: Fields<'_>, stage: Stage, folder: &Path) -> TargetSettings {
         }
         None => {
             target.idle("metrics", "on a server that is started here, which is asked anyway");
+            if stage != Stage::Whole {
+                target.idle("processes", "on a stage alone, which runs in this one");
+            }
+            let processes = target.whole("processes", 1, 1..=64, "processes") as usize;
             let config = target.text("config").map(|path| folder.join(path));
             let settings = match target.value("settings") {
                 Some(Value::Table(settings)) => settings.clone(),
@@ -235,7 +240,7 @@ fn target(target: Fields<'_>, stage: Stage, folder: &Path) -> TargetSettings {
                 }
                 None => Table::new(),
             };
-            Place::Started { config, settings }
+            Place::Started { config, settings, processes }
         }
     };
     let models = target.texts("models");
@@ -508,6 +513,10 @@ mod tests {
                 "`corpus.words` has no effect unless `corpus.source` is \"equal-length\"",
                 "`corpus.queries` is missing: this source needs it",
             ],
+        );
+        faults(
+            "[target]\nurl = 'http://x'\nprocesses = 2",
+            &["`target.processes` has no effect on a server at `target.url`"],
         );
         faults(
             "stage = 'tokenize-only'\n[request]\ndialect = 'tei'",

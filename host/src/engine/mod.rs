@@ -14,6 +14,7 @@ mod weights;
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::config::Activation;
 use crate::config::{EngineKind, ModelSettings};
 
 /// Makes engines of the kind that the settings name. `auto` is `packed` on the CPU, unless
@@ -59,7 +60,7 @@ pub struct EngineTraits {
     pub batch_tokens_max: usize,
     /// Tokens below which a smaller batch wastes the engine.
     pub batch_tokens_min: usize,
-    /// The number format of the weights and activations: `f32`, `f16`, `int8`.
+    /// The number format of the weights and activations: `f32`, `f16`, `bf16`, `int8`.
     pub precision: &'static str,
 }
 
@@ -98,6 +99,17 @@ impl Batch {
     /// Tokens that an engine without raggedness computes.
     pub fn tokens_padded(&self) -> usize {
         self.longest() * self.pairs.len()
+    }
+}
+
+impl From<Activation> for maitred_kernels::Activation {
+    fn from(configured: Activation) -> Self {
+        match configured {
+            Activation::Gelu => Self::Gelu,
+            Activation::GeluTanh => Self::GeluTanh,
+            Activation::Relu => Self::Relu,
+            Activation::Silu => Self::Silu,
+        }
     }
 }
 

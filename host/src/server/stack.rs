@@ -13,11 +13,10 @@ use anyhow::Context as _;
 
 use super::identity;
 use crate::callers::Callers;
-use crate::checkpoint::{self, Hub};
+use crate::checkpoint::Hub;
 use crate::config::{
     LinkSettings, ModelSettings, OnFailure, POLICY_MEMORY_BYTES_MAX, RouteSettings, Settings,
 };
-use crate::engine;
 use crate::http::Serving;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelParts};
@@ -207,22 +206,7 @@ impl Build<'_> {
         {
             return Ok(running.models[name].clone());
         }
-        let checkpoint = checkpoint::locate(&settings.source, self.hub).await?;
-        if let Some(warning) = &checkpoint.warning {
-            tracing::warn!(model = &**name, "{warning}");
-        }
-        // Weights are read and converted here, which may take seconds of a core.
-        let factory = tokio::task::spawn_blocking({
-            let (checkpoint, settings) = (checkpoint.clone(), settings.clone());
-            move || engine::factory(&checkpoint, &settings)
-        });
-        let parts = ModelParts {
-            source: settings.source.as_str().into(),
-            tokenizer: checkpoint.tokenizer.clone(),
-            token_types: checkpoint.config.type_vocab > 1,
-            length_max: checkpoint.config.length_max,
-            factory: factory.await.context("the task that loads the model failed")??,
-        };
+        let parts = ModelParts::load(name, settings, self.hub).await?;
         Ok(Model::start(name.clone(), settings, parts, self.metrics).await?)
     }
 

@@ -1,28 +1,36 @@
-//! AVX-512 with the byte products of VNNI: Intel from Cascade Lake, AMD from Zen 4.
+//! AVX-512 with the byte products of VNNI: Intel from Cascade Lake, AMD from Zen 4. Those
+//! since Cooper Lake, and AMD's, multiply bf16 as well.
 //!
 //! Processors with AVX-512 but no VNNI (Skylake) run as AVX2.
 
 use std::arch::x86_64::*;
 
-use super::{Vectors, Work};
+use super::{Vectors, Work, bf16};
 
-/// Proof that the machine has the instructions: only `detect` makes one.
+/// Proof that the machine has the instructions, those for bf16 among them or not: only
+/// `detect` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx512(());
+pub struct Avx512<const BF16: bool>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     pub fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni");
+            && is_x86_feature_detected!("avx512vnni")
+            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
         found.then_some(Avx512(()))
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn compiled<W: Work>(work: W, v: Avx512) -> W::Output {
+fn compiled<W: Work>(work: W, v: Avx512<false>) -> W::Output {
+    work.run(v)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
+fn compiled_bf16<W: Work>(work: W, v: Avx512<true>) -> W::Output {
     work.run(v)
 }
 
@@ -36,7 +44,7 @@ fn mask(length: usize) -> __mmask16 {
 // where `detect` found the instructions. What reads or writes memory checks the
 // slice's length first, or masks what is not in it.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "argued once, above")]
-impl Vectors for Avx512 {
+impl<const BF16: bool> Vectors for Avx512<BF16> {
     type F32 = __m512;
     type I32 = __m512i;
 
@@ -47,7 +55,12 @@ impl Vectors for Avx512 {
 
     #[inline(always)]
     fn run<W: Work>(self, work: W) -> W::Output {
-        unsafe { compiled(work, self) }
+        unsafe {
+            match BF16 {
+                true => compiled_bf16(work, Avx512(())),
+                false => compiled(work, Avx512(())),
+            }
+        }
     }
 
     #[inline(always)]
@@ -176,5 +189,44 @@ impl Vectors for Avx512 {
     #[inline(always)]
     fn dot_bytes(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sum, a, b) }
+    }
+
+    #[inline(always)]
+    fn store_bf16(self, value: __m512, to: &mut [u32]) {
+        assert!(to.len() >= Self::LANES / 2);
+        if !BF16 {
+            return bf16::store(self, value, to);
+        }
+        unsafe {
+            let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
+        }
+    }
+
+    #[inline(always)]
+    fn zip_bf16(self, first: __m512, second: __m512, to: &mut [u32]) {
+        assert!(to.len() >= Self::LANES);
+        if !BF16 {
+            return bf16::zip(self, first, second, to);
+        }
+        unsafe {
+            let halves = |numbers| {
+                let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(numbers));
+                _mm512_cvtepu16_epi32(halves)
+            };
+            let lanes = _mm512_or_si512(halves(first), _mm512_slli_epi32::<16>(halves(second)));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), lanes);
+        }
+    }
+
+    #[inline(always)]
+    fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        if !BF16 {
+            return bf16::dot(self, sum, a, b);
+        }
+        unsafe {
+            let [a, b] = [a, b].map(|lanes| std::mem::transmute::<__m512i, __m512bh>(lanes));
+            _mm512_dpbf16_ps(sum, a, b)
+        }
     }
 }

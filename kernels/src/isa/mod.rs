@@ -7,9 +7,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+
 
 /// An instruction set that this machine has. Chosen once, at load: matrices are
 /// packed for it.
@@ -19,13 +21,17 @@ pub struct Isa(Kind);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Avx512),
+    Avx512Bf16(avx512::Avx512<true>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512<false>),
     #[cfg(target_arch = "x86_64")]
     Avx2Vnni(avx2::Avx2<true>),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2<false>),
     #[cfg(target_arch = "aarch64")]
-    Neon(neon::Neon),
+    NeonBf16(neon::Neon<true>),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon<false>),
     Scalar(scalar::Scalar),
 }
 
@@ -39,11 +45,15 @@ impl Isa {
     pub fn available() -> impl Iterator<Item = Isa> {
         let kinds = [
             #[cfg(target_arch = "x86_64")]
+            avx512::Avx512::detect().map(Kind::Avx512Bf16),
+            #[cfg(target_arch = "x86_64")]
             avx512::Avx512::detect().map(Kind::Avx512),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Kind::Avx2Vnni),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Kind::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            neon::Neon::detect().map(Kind::NeonBf16),
             #[cfg(target_arch = "aarch64")]
             neon::Neon::detect().map(Kind::Neon),
             Some(Kind::Scalar(scalar::Scalar)),
@@ -54,14 +64,29 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16(_) => "avx512-bf16",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2Vnni(_) => "avx2-vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
+            Kind::NeonBf16(_) => "neon-bf16",
+            #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
             Kind::Scalar(_) => "scalar",
+        }
+    }
+
+    /// Whether it multiplies bf16. Any other does it number by number, for tests.
+    pub fn has_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16(_) => true,
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonBf16(_) => true,
+            _ => false,
         }
     }
 
@@ -69,11 +94,15 @@ impl Isa {
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Bf16(v) => v.run(work),
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512(v) => v.run(work),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2Vnni(v) => v.run(work),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(v) => v.run(work),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonBf16(v) => v.run(work),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(v) => v.run(work),
             Kind::Scalar(v) => v.run(work),
@@ -142,6 +171,24 @@ pub trait Vectors: Copy {
     /// sum + a · b for each lane, of four bytes each: those of `a` as
     /// [`BYTE_OFFSET`](Self::BYTE_OFFSET) says, those of `b` signed. Nothing saturates.
     fn dot_bytes(self, sum: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
+
+    /// Each number as the nearest bf16, two a lane.
+    #[inline(always)]
+    fn store_bf16(self, value: Self::F32, to: &mut [u32]) {
+        bf16::store(self, value, to);
+    }
+
+    /// Lanes of two bf16 each, the nearest of a number of `first` and one of `second`.
+    #[inline(always)]
+    fn zip_bf16(self, first: Self::F32, second: Self::F32, to: &mut [u32]) {
+        bf16::zip(self, first, second, to);
+    }
+
+    /// sum + a · b for each lane, of two bf16 each. Denormals may count as 0.
+    #[inline(always)]
+    fn dot_bf16(self, sum: Self::F32, a: Self::I32, b: Self::I32) -> Self::F32 {
+        bf16::dot(self, sum, a, b)
+    }
 
     /// The first of a slice that may have too few, and then `fill`.
     #[inline(always)]

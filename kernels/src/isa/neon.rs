@@ -1,24 +1,33 @@
 //! NEON with byte products (`dotprod`): 64-bit ARM since about 2018, and every Apple
-//! processor that runs macOS.
+//! processor that runs macOS. Those since about 2021 (Apple's M2, Graviton 3) multiply
+//! bf16 as well.
 
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{Vectors, Work};
+use super::{Vectors, Work, bf16};
 
-/// Proof that the machine has the instructions: only `detect` makes one.
+/// Proof that the machine has the instructions, those for bf16 among them or not: only
+/// `detect` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neon(());
+pub struct Neon<const BF16: bool>(());
 
-impl Neon {
+impl<const BF16: bool> Neon<BF16> {
     pub fn detect() -> Option<Self> {
-        let found = is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod");
+        let found = is_aarch64_feature_detected!("neon")
+            && is_aarch64_feature_detected!("dotprod")
+            && (!BF16 || is_aarch64_feature_detected!("bf16"));
         found.then_some(Neon(()))
     }
 }
 
 #[target_feature(enable = "neon,dotprod")]
-fn compiled<W: Work>(work: W, v: Neon) -> W::Output {
+fn compiled<W: Work>(work: W, v: Neon<false>) -> W::Output {
+    work.run(v)
+}
+
+#[target_feature(enable = "neon,dotprod,bf16")]
+fn compiled_bf16<W: Work>(work: W, v: Neon<true>) -> W::Output {
     work.run(v)
 }
 
@@ -26,7 +35,7 @@ fn compiled<W: Work>(work: W, v: Neon) -> W::Output {
 // where `detect` found the instructions. What reads or writes memory checks the
 // slice's length first.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "argued once, above")]
-impl Vectors for Neon {
+impl<const BF16: bool> Vectors for Neon<BF16> {
     type F32 = float32x4_t;
     type I32 = int32x4_t;
 
@@ -38,7 +47,12 @@ impl Vectors for Neon {
 
     #[inline(always)]
     fn run<W: Work>(self, work: W) -> W::Output {
-        unsafe { compiled(work, self) }
+        unsafe {
+            match BF16 {
+                true => compiled_bf16(work, Neon(())),
+                false => compiled(work, Neon(())),
+            }
+        }
     }
 
     #[inline(always)]
@@ -157,4 +171,63 @@ impl Vectors for Neon {
         }
         sum
     }
+
+    #[inline(always)]
+    fn store_bf16(self, value: float32x4_t, to: &mut [u32]) {
+        assert!(to.len() >= Self::LANES / 2);
+        if !BF16 {
+            return bf16::store(self, value, to);
+        }
+        unsafe { vst1_u32(to.as_mut_ptr(), vreinterpret_u32_u16(halves(value))) }
+    }
+
+    #[inline(always)]
+    fn zip_bf16(self, first: float32x4_t, second: float32x4_t, to: &mut [u32]) {
+        assert!(to.len() >= Self::LANES);
+        if !BF16 {
+            return bf16::zip(self, first, second, to);
+        }
+        unsafe {
+            let (low, high) = (vmovl_u16(halves(first)), vmovl_u16(halves(second)));
+            vst1q_u32(to.as_mut_ptr(), vorrq_u32(low, vshlq_n_u32::<16>(high)));
+        }
+    }
+
+    /// Its intrinsic is not stable either.
+    #[inline(always)]
+    fn dot_bf16(self, mut sum: float32x4_t, a: int32x4_t, b: int32x4_t) -> float32x4_t {
+        if !BF16 {
+            return bf16::dot(self, sum, a, b);
+        }
+        unsafe {
+            asm!(
+                "bfdot {sum:v}.4s, {a:v}.8h, {b:v}.8h",
+                sum = inout(vreg) sum,
+                a = in(vreg) a,
+                b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        sum
+    }
+}
+
+/// The nearest bf16 of each number.
+///
+/// # Safety
+///
+/// The machine has the instructions for bf16.
+#[inline(always)]
+unsafe fn halves(value: float32x4_t) -> uint16x4_t {
+    let halves: uint16x4_t;
+    // SAFETY: the instruction is there, as the caller says, and touches no memory.
+    unsafe {
+        asm!(
+            "bfcvtn {halves:v}.4h, {value:v}.4s",
+            halves = out(vreg) halves,
+            value = in(vreg) value,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    halves
 }

@@ -7,7 +7,7 @@ mod plain;
 
 use fastrand::Rng;
 use maitred_kernels::{
-    Activation, Asking, Attention, Embedding, Isa, Linear, Norm, Operand, Sequences, Weights, Words,
+    Activation, Asking, Attention, Embedding, Format, Isa, Linear, Norm, Operand, Sequences, Weights, Words,
 };
 
 const ACTIVATIONS: [Activation; 5] =
@@ -80,6 +80,33 @@ fn linear_layers_of_floats_agree() {
     }
 }
 
+/// The factors are rounded as the kernel is to do it; what is summed of them is not.
+#[test]
+fn linear_layers_of_bf16_agree() {
+    let mut rng = rng();
+    for round in 0..60 {
+        let (rows, inputs, outputs) = (size(&mut rng), size(&mut rng), size(&mut rng));
+        let scale = [1e-20, 1.0, 1e12][round % 3];
+        let x = normal(&mut rng, rows * inputs, scale);
+        let w = normal(&mut rng, outputs * inputs, 1.0);
+        let bias = normal(&mut rng, outputs, scale);
+        let expected = plain::linear(&plain::bf16(&x), &plain::bf16(&w), &bias);
+        for isa in Isa::available() {
+            let linear = Linear::new(isa, inputs, Weights::Bf16(&w), &bias);
+            let mut operand = Operand::new(isa, linear.format());
+            let mut found = vec![f32::NAN; rows * outputs];
+            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            let tolerance = f64::from(scale) * 4e-6 * (inputs as f64).sqrt();
+            check(
+                &format!("{} {rows}×{inputs}×{outputs}", isa.name()),
+                &found,
+                &expected,
+                tolerance,
+            );
+        }
+    }
+}
+
 #[test]
 fn linear_layers_of_bytes_agree() {
     let mut rng = rng();
@@ -142,7 +169,8 @@ fn a_rows_products_do_not_depend_on_other_rows() {
     let values: Vec<i8> = w.iter().map(|w| (w * 40.0) as i8).collect();
     let (bias, scales) = (normal(&mut rng, outputs, 1.0), vec![0.01; outputs]);
     for isa in Isa::available() {
-        for weights in [Weights::F32(&w), Weights::Int8 { values: &values, scales: &scales }] {
+        let int8 = Weights::Int8 { values: &values, scales: &scales };
+        for weights in [Weights::F32(&w), Weights::Bf16(&w), int8] {
             let linear = Linear::new(isa, inputs, weights, &bias);
             let mut operand = Operand::new(isa, linear.format());
             let mut together = vec![f32::NAN; rows * outputs];
@@ -167,7 +195,7 @@ fn no_rows_are_no_products() {
         let mut operand = Operand::new(isa, linear.format());
         linear.apply(operand.rows(&[], 3), None, &mut []);
         Norm::new(isa, &[1.0; 3], &[0.0; 3], 1e-12).apply(&mut []);
-        Attention::new(isa, 2, 3).apply(none, &mut []);
+        Attention::new(isa, Format::F32, 2, 3).apply(none, &mut []);
     }
 }
 
@@ -284,12 +312,24 @@ fn attention_agrees() {
                 keys_values: &keys_values,
             };
             let expected = plain::attention((heads, head), sequences);
-            for isa in Isa::available() {
-                let mut attention = Attention::new(isa, heads, head);
+            // What is rounded before it is multiplied moves scores far where they are
+            // large; the shares are rounded later.
+            let rounded = {
+                let [queries, keys_values] = [&queries, &keys_values]
+                    .map(|x| plain::bf16(x).iter().map(|x| *x as f32).collect::<Vec<_>>());
+                let rounded =
+                    Sequences { queries: &queries, keys_values: &keys_values, ..sequences };
+                plain::attention((heads, head), rounded)
+            };
+            let formats = [(Format::F32, &expected, 1e-5), (Format::Bf16, &rounded, 5e-3)];
+            let each = Isa::available().flat_map(|isa| formats.map(|format| (isa, format)));
+            for (isa, (format, expected, tolerance)) in each {
+                let mut attention = Attention::new(isa, format, heads, head);
                 let mut found = vec![f32::NAN; rows * width];
                 attention.apply(sequences, &mut found);
-                let what = format!("{} {lengths:?} {heads}×{head} {asking:?}", isa.name());
-                check(&what, &found, &expected, 1e-5 * f64::from(scale).max(4.0));
+                let what =
+                    format!("{} {format:?} {lengths:?} {heads}×{head} {asking:?}", isa.name());
+                check(&what, &found, expected, tolerance * f64::from(scale).max(4.0));
                 // The same memory again, and each sequence alone.
                 let before = found.clone();
                 attention.apply(sequences, &mut found);

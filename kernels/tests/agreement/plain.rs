@@ -14,6 +14,19 @@ pub fn linear(x: &[f64], w: &[f64], bias: &[f32]) -> Vec<f64> {
         .collect()
 }
 
+/// Each number with eight bits of precision: the nearest, and of two the even one.
+pub fn bf16(values: &[f32]) -> Vec<f64> {
+    let nearest = |value: &f32| {
+        if *value == 0.0 {
+            return 0.0;
+        }
+        let value = f64::from(*value);
+        let unit = value.abs().log2().floor().exp2() / 128.0;
+        (value / unit).round_ties_even() * unit
+    };
+    values.iter().map(nearest).collect()
+}
+
 pub fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
@@ -76,7 +89,7 @@ pub fn attention((heads, head): (usize, usize), sequences: Sequences<'_>) -> Vec
                     })
                     .collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
-                let powers: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let powers: Vec<f64> = scores.iter().map(|s| (s - largest).exp2()).collect();
                 let sum: f64 = powers.iter().sum();
                 context.extend((0..head).map(|n| {
                     let values = keys_values.iter().map(|row| f64::from(row[width + at + n]));

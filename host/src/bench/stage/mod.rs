@@ -4,6 +4,8 @@
 
 mod policy;
 
+pub use policy::Echo;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +20,8 @@ use super::subject::{Answer, Failure, Reply, Subject};
 use super::target::{About, configuration, without_folders};
 use super::workload::{Stage, Workload};
 use crate::batch::{BatchError, Call};
-use crate::checkpoint::{self, Hub};
+use crate::checkpoint::Hub;
 use crate::config::{ModelSettings, RouteSettings, Settings, check};
-use crate::engine;
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelParts};
 use crate::rerank::Priority;
@@ -107,18 +108,7 @@ async fn model(
     metrics: &Metrics,
 ) -> anyhow::Result<Arc<Model>> {
     let settings: &ModelSettings = &settings.models[&route.model];
-    let checkpoint = checkpoint::locate(&settings.source, &Hub::from_env()).await?;
-    let factory = tokio::task::spawn_blocking({
-        let (checkpoint, settings) = (checkpoint.clone(), settings.clone());
-        move || engine::factory(&checkpoint, &settings)
-    });
-    let parts = ModelParts {
-        source: settings.source.as_str().into(),
-        tokenizer: checkpoint.tokenizer.clone(),
-        token_types: checkpoint.config.type_vocab > 1,
-        length_max: checkpoint.config.length_max,
-        factory: factory.await.context("the task that loads the model failed")??,
-    };
+    let parts = ModelParts::load(&route.model, settings, &Hub::from_env()).await?;
     Ok(Model::start(route.model.clone(), settings, parts, metrics).await?)
 }
 
@@ -175,7 +165,7 @@ impl Subject for Asks {
 
 fn of_tokenizer(error: TokenizeError) -> Failure {
     match error {
-        TokenizeError::Full { .. } => Failure::Refused,
+        TokenizeError::Full { .. } => Failure::Refused { retry_after: None },
         error => Failure::Invalid(error.to_string()),
     }
 }
@@ -183,7 +173,9 @@ fn of_tokenizer(error: TokenizeError) -> Failure {
 fn of_batcher(error: BatchError) -> Failure {
     match error {
         BatchError::DeadlineExceeded => Failure::Expired,
-        BatchError::Overloaded { .. } | BatchError::Unavailable { .. } => Failure::Refused,
+        BatchError::Overloaded { retry_after } | BatchError::Unavailable { retry_after } => {
+            Failure::Refused { retry_after: Some(retry_after) }
+        }
         error => Failure::Status(error.to_string()),
     }
 }

@@ -74,7 +74,9 @@ impl PolicyOnly {
         let share = Work { pairs: 1 << 20, tokens: 1 << 30 };
         let allowance = match self.admission.admit(share, Duration::ZERO) {
             Ok(allowance) => allowance,
-            Err(_) => return Reply { sent, answer: Err(Failure::Refused) },
+            Err(_) => {
+                return Reply { sent, answer: Err(Failure::Refused { retry_after: None }) };
+            }
         };
         let context = Context {
             request_id: "bench".into(),
@@ -92,7 +94,9 @@ impl PolicyOnly {
         let ranking = tokio::time::timeout(timeout, self.chain.rerank(request, &context)).await;
         let answer = match ranking {
             Ok(Ok(_)) => Ok(Answer::Done),
-            Ok(Err(Error::Overloaded { .. })) => Err(Failure::Refused),
+            Ok(Err(Error::Overloaded { retry_after })) => {
+                Err(Failure::Refused { retry_after: Some(retry_after) })
+            }
             Ok(Err(Error::DeadlineExceeded)) => Err(Failure::Expired),
             Ok(Err(error)) => Err(Failure::Status(error.to_string())),
             Err(_) => Err(Failure::TimedOut),
@@ -105,8 +109,8 @@ fn much() -> Work {
     Work { pairs: 1 << 50, tokens: 1 << 60 }
 }
 
-/// The model: scores are lengths.
-struct Echo;
+/// A model that answers at once: scores are lengths.
+pub struct Echo;
 
 impl Rerank for Echo {
     fn rerank<'a>(

@@ -6,7 +6,10 @@
 //! as the machine has cores. Replicas would wait for each other there, and each
 //! step would burn the other cores. Other devices and types use candle's.
 
+use std::sync::LazyLock;
+
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, bail};
+use maitred_kernels::{self as kernels, Isa};
 use rayon::prelude::*;
 
 use crate::checkpoint::config::Activation;
@@ -60,57 +63,14 @@ const ROWS_MIN: usize = 16;
 
 impl AddInPlace {
     fn row(&self, a: &mut [f32], b: &[f32]) {
-        let each = |f: fn(f32) -> f32, a: &mut [f32]| {
-            for (a, b) in a.iter_mut().zip(b) {
-                *a = f(*a + *b);
-            }
-        };
-        match self.activation {
-            None => each(|x| x, a),
-            Some(Activation::Gelu) => {
-                for (a, b) in a.iter_mut().zip(b) {
-                    *a = gelu(*a + *b);
-                }
-            }
-            Some(Activation::GeluTanh) => each(gelu_tanh, a),
-            Some(Activation::Relu) => each(|x| x.max(0.0), a),
-            Some(Activation::Silu) => each(|x| x / (1.0 + (-x).exp()), a),
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        if let Some(activation) = self.activation {
+            kernels::Activation::from(activation).apply_all(*ISA, a);
         }
     }
 }
 
-/// x Φ(x).
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-/// Hendrycks and Gimpel 2016 (arXiv 1606.08415), the approximation by tanh.
-fn gelu_tanh(x: f32) -> f32 {
-    let inner = (2.0 / std::f32::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
-    0.5 * x * (1.0 + inner.tanh())
-}
-
-/// The error function within 5e-7, by the rational approximation of Eigen and
-/// XLA (`generic_fast_erf_float`): without branches, so that it vectorises.
-fn erf(x: f32) -> f32 {
-    const P: [f32; 7] = [
-        -2.726_142_3e-10,
-        2.770_681_4e-8,
-        -2.101_024e-6,
-        -5.692_506_4e-5,
-        -7.349_906_3e-4,
-        -2.954_6e-3,
-        -1.609_603_3e-2,
-    ];
-    const Q: [f32; 5] =
-        [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
-    let x = x.clamp(-4.0, 4.0);
-    let square = x * x;
-    let polynomial = |coefficients: &[f32]| {
-        coefficients.iter().fold(0.0, |sum, coefficient| sum * square + coefficient)
-    };
-    x * polynomial(&P) / polynomial(&Q)
-}
+static ISA: LazyLock<Isa> = LazyLock::new(Isa::detect);
 
 #[cfg(test)]
 mod tests {
@@ -150,16 +110,6 @@ mod tests {
                     .unwrap();
                 assert!(far < 3e-6, "{activation:?} {a_shape:?} {b_shape:?}: {far}");
             }
-        }
-    }
-
-    #[test]
-    fn erf_is_close_everywhere() {
-        for step in -80_000..=80_000 {
-            let x = step as f32 / 10_000.0;
-            let exact = candle_core::cpu::erf::erf_f64(f64::from(x));
-            let far = (f64::from(erf(x)) - exact).abs();
-            assert!(far < 5e-7, "erf({x}) is off by {far}");
         }
     }
 

@@ -82,7 +82,7 @@ impl Encoder {
             lengths: Vec::new(),
             words: Vec::new(),
             places: Vec::new(),
-            attention: Attention::new(self.isa, self.heads, hidden / self.heads),
+            attention: Attention::new(self.isa, self.format, self.heads, hidden / self.heads),
             operand: Operand::new(self.isa, self.format),
             floats: Operand::new(self.isa, Format::F32),
             states: Buffer::new(),

@@ -1,9 +1,8 @@
 //! From a checkpoint's tensors to the packed encoder.
 
-use maitred_kernels::{Activation, Embedding, Format, Isa, Linear, Norm, Weights as Packed, Words};
+use maitred_kernels::{Embedding, Format, Isa, Linear, Norm, Weights as Packed, Words};
 
 use super::encoder::{Encoder, Layer};
-use crate::checkpoint::config::Activation as Configured;
 use crate::checkpoint::{ModelConfig, quantise};
 use crate::engine::EngineError;
 use crate::engine::tensors::{HeadNames, Tensors};
@@ -33,12 +32,7 @@ pub fn encoder(
         heads: config.heads,
         embedding: load.embedding()?,
         layers: (0..config.layers).map(|layer| load.layer(layer)).collect::<Result<_, _>>()?,
-        activation: match config.activation {
-            Configured::Gelu => Activation::Gelu,
-            Configured::GeluTanh => Activation::GeluTanh,
-            Configured::Relu => Activation::Relu,
-            Configured::Silu => Activation::Silu,
-        },
+        activation: config.activation.into(),
         head: [head.linear(dense, hidden, hidden)?, head.linear(logit, hidden, 1)?],
     })
 }
@@ -77,7 +71,8 @@ impl Loader<'_> {
         let name = |part: &str| format!("encoder.layer.{layer}.{part}");
         let ModelConfig { hidden, heads, intermediate: wide, .. } = *self.tensors.config;
         let mut query = self.dense(&name("attention.self.query"), hidden, hidden)?;
-        query.scale(((hidden / heads) as f32).sqrt().recip());
+        // Attention takes powers of 2.
+        query.scale(std::f32::consts::LOG2_E / ((hidden / heads) as f32).sqrt());
         let key = self.dense(&name("attention.self.key"), hidden, hidden)?;
         let value = self.dense(&name("attention.self.value"), hidden, hidden)?;
         Ok(Layer {
@@ -104,6 +99,7 @@ impl Loader<'_> {
 
     fn pack(&self, inputs: usize, dense: Dense) -> Linear {
         let weights = match &dense.weights {
+            Numbers::Floats(values) if self.format == Format::Bf16 => Packed::Bf16(values),
             Numbers::Floats(values) => Packed::F32(values),
             Numbers::Int8(Quantised { values, scales }) => Packed::Int8 { values, scales },
         };
@@ -115,7 +111,9 @@ impl Loader<'_> {
     fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EngineError> {
         let (weight, shape) = (format!("{name}.weight"), [outputs, inputs]);
         let weights = match self.format {
-            Format::F32 => Numbers::Floats(self.tensors.values(&weight, &shape)?),
+            Format::F32 | Format::Bf16 => {
+                Numbers::Floats(self.tensors.values(&weight, &shape)?)
+            }
             Format::Int8 => Numbers::Int8(match self.tensors.int8(&weight, &shape)? {
                 Some(quantised) => quantised,
                 None => {

@@ -35,6 +35,7 @@ pub fn factory(
     let weights = Weights::read(&checkpoint.weights)?;
     let (format, why) = match settings.precision {
         Precision::Int8 => (Format::Int8, "as configured"),
+        Precision::Bf16 => (Format::Bf16, "as configured"),
         Precision::Auto if load::is_int8(&weights, &checkpoint.config) => {
             (Format::Int8, "the checkpoint's weights are int8")
         }
@@ -72,11 +73,13 @@ pub fn refusal(settings: &ModelSettings) -> Option<String> {
             Some("a GPU with engine packed; engine candle runs there".to_owned())
         }
         (_, Precision::F16, _) => {
-            Some("precision f16 with engine packed; supported: f32, int8".to_owned())
+            Some("precision f16 with engine packed; supported: f32, bf16, int8".to_owned())
         }
-        (_, Precision::Bf16, _) => {
-            Some("precision bf16 with engine packed; supported: f32, int8".to_owned())
-        }
+        (_, Precision::Bf16, _) if !Isa::detect().has_bf16() => Some(format!(
+            "precision bf16 with engine packed on this processor ({}), which does not \
+             multiply bf16; supported: f32, int8",
+            Isa::detect().name()
+        )),
         (_, _, threads @ 2..) => Some(format!(
             "{threads} threads of a replica with engine packed, which has one; `replicas` uses more cores"
         )),
@@ -87,6 +90,7 @@ pub fn refusal(settings: &ModelSettings) -> Option<String> {
 fn name(format: Format) -> &'static str {
     match format {
         Format::F32 => "f32",
+        Format::Bf16 => "bf16",
         Format::Int8 => "int8",
     }
 }

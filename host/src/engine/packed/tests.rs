@@ -10,6 +10,7 @@ use crate::engine::{self, Pair};
 /// In int8, of logits that spread over seven: 48 numbers a token average little of the
 /// rounding out. What int8 is worth is measured on the real model (`tests/parity.rs`).
 const INT8_TOLERANCE: f32 = 0.3;
+const BF16_TOLERANCE: f32 = 0.1;
 
 /// One replica on the given instruction set.
 fn on(isa: Isa, format: Format, name: &str) -> Box<dyn CrossEncoder> {
@@ -38,12 +39,15 @@ fn scores_are_the_references_on_every_instruction_set() {
         let dir = fixture(name);
         let (pairs, expected) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
         for isa in Isa::available() {
-            let mut engine = on(isa, Format::F32, name);
-            let far = difference(&alone(&mut *engine, &pairs), &expected);
-            assert!(far < TOLERANCE, "{name} {}: off by {far}", isa.name());
-            let mut engine = on(isa, Format::Int8, name);
-            let far = difference(&alone(&mut *engine, &pairs), &expected);
-            assert!(far < INT8_TOLERANCE, "{name} {} int8: off by {far}", isa.name());
+            for (format, tolerance) in [
+                (Format::F32, TOLERANCE),
+                (Format::Bf16, BF16_TOLERANCE),
+                (Format::Int8, INT8_TOLERANCE),
+            ] {
+                let mut engine = on(isa, format, name);
+                let far = difference(&alone(&mut *engine, &pairs), &expected);
+                assert!(far < tolerance, "{name} {} {format:?}: off by {far}", isa.name());
+            }
         }
     }
 }
@@ -56,7 +60,7 @@ fn a_pair_scores_the_very_same_in_any_batch() {
         let dir = fixture(name);
         let (pairs, _) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
         for isa in Isa::available() {
-            for format in [Format::F32, Format::Int8] {
+            for format in [Format::F32, Format::Bf16, Format::Int8] {
                 let mut engine = on(isa, format, name);
                 let expected = alone(&mut *engine, &pairs);
                 for _ in 0..20 {
