@@ -104,9 +104,7 @@ fn linear(
     let (mut x, bias) = (placed(tokens * inputs), vec![0.5; outputs]);
     let linear = match format {
         Format::F32 => Linear::new(isa, inputs, Weights::F32(&numbers(inputs * outputs)), &bias),
-        Format::Bf16 => {
-            Linear::new(isa, inputs, Weights::Bf16(&numbers(inputs * outputs)), &bias)
-        }
+        Format::Bf16 => Linear::new(isa, inputs, Weights::Bf16(&numbers(inputs * outputs)), &bias),
         Format::Int8 => {
             let values = vec![3; inputs * outputs];
             let weights = Weights::Int8 { values: &values, scales: &vec![0.1; outputs] };

@@ -115,13 +115,12 @@ fn exp<V: Vectors>(v: V, x: V::F32) -> V::F32 {
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = v.clamp(x, -87.3, 88.0);
-    let n = v.round(v.mul(x, v.splat(std::f32::consts::LOG2_E)));
-    let whole = v.float(n);
-    let r = v.mul_add(whole, v.splat(-LN_2_HIGH), x);
-    let r = v.mul_add(whole, v.splat(-LN_2_LOW), r);
+    let n = v.whole(v.mul(x, v.splat(std::f32::consts::LOG2_E)));
+    let r = v.mul_add(n, v.splat(-LN_2_HIGH), x);
+    let r = v.mul_add(n, v.splat(-LN_2_LOW), r);
     let q = v.polynomial(r, Q);
     let power = v.mul_add(v.mul(r, r), q, v.add(r, v.splat(1.0)));
-    v.mul(power, v.power_of_two(n))
+    v.scale(power, n)
 }
 
 /// 2^x for x ≤ 0, to 3e-6 of itself; below 2^-126 it stays there.
@@ -131,7 +130,6 @@ fn exp<V: Vectors>(v: V, x: V::F32) -> V::F32 {
 pub(crate) fn exp2<V: Vectors>(v: V, x: V::F32) -> V::F32 {
     const P: [f32; 5] = [9.570_102e-3, 5.591_786e-2, 0.240_247_45, 0.693_121_8, 0.999_999_3];
     let x = v.max(x, v.splat(-126.0));
-    let n = v.round(x);
-    let r = v.sub(x, v.float(n));
-    v.mul(v.polynomial(r, P), v.power_of_two(n))
+    let n = v.whole(x);
+    v.scale(v.polynomial(v.sub(x, n), P), n)
 }

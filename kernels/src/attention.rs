@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use crate::activation::exp2;
 use crate::isa::{Isa, Vectors, Work};
 use crate::lines::{Lines, floats_mut};
-use crate::rows::{Format, pack_bf16};
+use crate::rows::Format;
 use crate::tile::{Bf16, Factor, Floats, Multiply, Tiles, each_tile, tile};
 
 /// Vectors of a strip. Heads have 32 or 64 numbers as a rule: no third vector would be
@@ -33,8 +33,8 @@ struct Memory {
     keys: Lines,
     /// In strips of the head's numbers; in a strip, lane by lane of the keys.
     values: Lines,
-    /// A row on its way into the keys.
-    row: Lines,
+    /// A vector's worth of keys on their way into the columns.
+    rows: Lines,
     /// Of a tile's queries: what each has of each key, in f32 and as a factor.
     scores: Lines,
     shares: Lines,
@@ -64,8 +64,8 @@ impl Attention {
     /// `heads` of `head` numbers each. Its products are of f32, or of bf16 if that is
     /// the format.
     pub fn new(isa: Isa, format: Format, heads: usize, head: usize) -> Self {
-        let [queries, keys, values, row, scores, shares] = [0; 6].map(Lines::zeroed);
-        let memory = Memory { queries, keys, values, row, scores, shares };
+        let [queries, keys, values, rows, scores, shares] = [0; 6].map(Lines::zeroed);
+        let memory = Memory { queries, keys, values, rows, scores, shares };
         Attention { isa, format, heads, head, memory }
     }
 
@@ -143,9 +143,18 @@ impl Apply<'_> {
 
 /// What the numbers of attention become before they are multiplied.
 trait Pack: Multiply {
+    /// A vector of numbers as lanes.
+    fn store<V: Vectors>(v: V, numbers: V::F32, lanes: &mut [u32]);
+
     /// The numbers as lanes, up to whole vectors of numbers, with zeros where there are
     /// none.
-    fn pack<V: Vectors>(v: V, numbers: &[f32], lanes: &mut [u32]);
+    #[inline(always)]
+    fn pack<V: Vectors>(v: V, numbers: &[f32], lanes: &mut [u32]) {
+        let lanes = lanes.chunks_exact_mut(V::LANES / Self::GROUP);
+        for (part, lanes) in numbers.chunks(V::LANES).zip(lanes) {
+            Self::store(v, v.load_part(part, 0.0), lanes);
+        }
+    }
 
     /// A lane for each number of the first row: it, and that of the second row where
     /// lanes hold two.
@@ -154,11 +163,8 @@ trait Pack: Multiply {
 
 impl Pack for Floats {
     #[inline(always)]
-    fn pack<V: Vectors>(v: V, numbers: &[f32], lanes: &mut [u32]) {
-        let to = floats_mut(lanes).chunks_exact_mut(V::LANES);
-        for (part, to) in numbers.chunks(V::LANES).zip(to) {
-            v.store(v.load_part(part, 0.0), to);
-        }
+    fn store<V: Vectors>(v: V, numbers: V::F32, lanes: &mut [u32]) {
+        v.store(numbers, floats_mut(lanes));
     }
 
     #[inline(always)]
@@ -169,8 +175,8 @@ impl Pack for Floats {
 
 impl Pack for Bf16 {
     #[inline(always)]
-    fn pack<V: Vectors>(v: V, numbers: &[f32], lanes: &mut [u32]) {
-        pack_bf16(v, numbers, lanes);
+    fn store<V: Vectors>(v: V, numbers: V::F32, lanes: &mut [u32]) {
+        v.store_bf16(numbers, lanes);
     }
 
     #[inline(always)]
@@ -186,7 +192,7 @@ struct Shape {
     length: usize,
     /// Lanes of a query or key.
     query_steps: usize,
-    /// From one query to the next.
+    /// From one query or key to the next, in whole vectors of lanes.
     query_stride: usize,
     /// Lanes of a column of the values.
     value_steps: usize,
@@ -201,7 +207,7 @@ impl Shape {
             head,
             length,
             query_steps: head.div_ceil(P::GROUP),
-            query_stride: head.next_multiple_of(V::LANES) / P::GROUP,
+            query_stride: head.div_ceil(P::GROUP).next_multiple_of(V::LANES),
             value_steps: length.div_ceil(P::GROUP),
             score_stride: length.next_multiple_of(STRIP * V::LANES),
         }
@@ -212,9 +218,9 @@ impl Memory {
     #[inline(always)]
     fn resize<V: Vectors, P: Pack>(&mut self, shape: Shape, rows: usize) {
         self.queries.resize(rows * shape.query_stride);
-        self.keys.resize(shape.score_stride * shape.query_steps);
+        self.keys.resize(shape.score_stride * shape.query_stride);
         self.values.resize(shape.value_steps * shape.head.next_multiple_of(STRIP * V::LANES));
-        self.row.resize(shape.query_stride);
+        self.rows.resize(V::LANES * shape.query_stride);
         self.scores.resize(V::TILE_ROWS * shape.score_stride);
         self.shares.resize(V::TILE_ROWS * shape.score_stride / P::GROUP);
     }
@@ -232,21 +238,22 @@ fn pack_rows<'a, V: Vectors, P: Pack>(
     }
 }
 
-/// Keys as columns.
+/// Keys as columns: a vector's worth of them at a time, transposed in squares.
 #[inline(always)]
 fn pack_keys<'a, V: Vectors, P: Pack>(
     v: V,
-    keys: impl Iterator<Item = &'a [f32]>,
+    mut keys: impl Iterator<Item = &'a [f32]>,
     memory: &mut Memory,
     shape: Shape,
 ) {
-    let strip = STRIP * V::LANES;
-    let (row, packed) = (memory.row.lanes_mut(), memory.keys.lanes_mut());
-    for (at, key) in keys.enumerate() {
-        P::pack(v, key, row);
-        let column = &mut packed[at / strip * strip * shape.query_steps + at % strip..];
-        for (to, lane) in column.iter_mut().step_by(strip).zip(&row[..shape.query_steps]) {
-            *to = *lane;
+    let (strip, stride) = (STRIP * V::LANES, shape.query_stride);
+    let (rows, packed) = (memory.rows.lanes_mut(), memory.keys.lanes_mut());
+    for at in (0..shape.length).step_by(V::LANES) {
+        // Rows that no key fills any more become columns that nobody reads.
+        pack_rows::<V, P>(v, keys.by_ref().take(V::LANES), rows, stride);
+        let columns = &mut packed[at / strip * strip * stride + at % strip..];
+        for lane in (0..stride).step_by(V::LANES) {
+            v.transpose(&rows[lane..], stride, &mut columns[lane * strip..], strip);
         }
     }
 }
@@ -293,7 +300,7 @@ impl<P: Pack> Tiles for Head<'_, P> {
         let factor =
             Factor { lanes: queries.lanes(), stride: query_stride, steps: query_steps }.from(row);
         let (scores, shares) = (scores.floats_mut(), shares.lanes_mut());
-        for (nth, keys) in keys.lanes().chunks_exact(query_steps * strip).enumerate() {
+        for (nth, keys) in keys.lanes().chunks_exact(query_stride * strip).enumerate() {
             let sums = tile::<V, P, R, STRIP>(v, factor, keys);
             for (r, sums) in sums.into_iter().enumerate() {
                 let to = &mut scores[r * score_stride + nth * strip..][..strip];
@@ -306,11 +313,9 @@ impl<P: Pack> Tiles for Head<'_, P> {
         let rows = scores.chunks_exact_mut(score_stride);
         let rows = rows.zip(shares.chunks_exact_mut(score_stride / P::GROUP));
         for (scale, (scores, shares)) in scales.iter_mut().zip(rows) {
-            *scale = 1.0 / exponentials(v, &mut scores[..length]);
-            P::pack(v, &scores[..length], shares);
+            *scale = 1.0 / exponentials::<V, P>(v, &scores[..length], shares);
         }
-        let factor =
-            Factor { lanes: shares, stride: score_stride / P::GROUP, steps: value_steps };
+        let factor = Factor { lanes: shares, stride: score_stride / P::GROUP, steps: value_steps };
         for (nth, values) in values.lanes().chunks_exact(value_steps * strip).enumerate() {
             let sums = tile::<V, P, R, STRIP>(v, factor, values);
             let columns = (head - nth * strip).min(strip);
@@ -324,20 +329,28 @@ impl<P: Pack> Tiles for Head<'_, P> {
     }
 }
 
-/// Each score's 2^(score - largest), in place; their sum, which is 1 or more.
+/// Each score's 2^(score - largest) as lanes; returns their sum, which is 1 or more.
 #[inline(always)]
-fn exponentials<V: Vectors>(v: V, scores: &mut [f32]) -> f32 {
-    let mut largest = v.splat(f32::MIN);
-    for part in scores.chunks(V::LANES) {
-        largest = v.max(largest, v.load_part(part, f32::MIN));
+fn exponentials<V: Vectors, P: Pack>(v: V, scores: &[f32], shares: &mut [u32]) -> f32 {
+    let (vectors, rest) = scores.split_at(scores.len() - scores.len() % V::LANES);
+    let mut largest = v.load_part(rest, f32::MIN);
+    for part in vectors.chunks_exact(V::LANES) {
+        largest = v.max(largest, v.load(part));
     }
     let largest = v.splat(v.largest(largest));
     let mut sum = v.splat(0.0);
-    for part in scores.chunks_mut(V::LANES) {
-        let power = exp2(v, v.sub(v.load_part(part, f32::MIN), largest));
-        // What stands in for missing scores is 2^-126, which no sum of 1 or more notices.
+    let mut shares = shares.chunks_exact_mut(V::LANES / P::GROUP);
+    let parts = vectors.chunks_exact(V::LANES);
+    for (part, shares) in parts.zip(&mut shares) {
+        let power = exp2(v, v.sub(v.load(part), largest));
         sum = v.add(sum, power);
-        v.store_part(power, part);
+        P::store(v, power, shares);
+    }
+    if let Some(shares) = shares.next().filter(|_| !rest.is_empty()) {
+        // What stands in for missing scores is 2^-126, which no sum of 1 or more notices.
+        let power = exp2(v, v.sub(v.load_part(rest, f32::MIN), largest));
+        sum = v.add(sum, power);
+        P::store(v, power, shares);
     }
     v.sum(sum)
 }

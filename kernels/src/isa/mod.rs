@@ -12,7 +12,6 @@ mod bf16;
 mod neon;
 mod scalar;
 
-
 /// An instruction set that this machine has. Chosen once, at load: matrices are
 /// packed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +158,16 @@ pub trait Vectors: Copy {
     fn float(self, a: Self::I32) -> Self::F32;
     /// 2^n, for -127 < n < 128.
     fn power_of_two(self, n: Self::I32) -> Self::F32;
+    /// a 2^n, for whole numbers -127 < n < 128.
+    #[inline(always)]
+    fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        self.mul(a, self.power_of_two(self.round(n)))
+    }
+    /// The nearest integer as a number, ties to even.
+    #[inline(always)]
+    fn whole(self, a: Self::F32) -> Self::F32 {
+        self.float(self.round(a))
+    }
     /// Each lane as a byte less [`BYTE_OFFSET`](Self::BYTE_OFFSET); the values are 0
     /// to 255.
     fn store_bytes(self, values: Self::I32, to: &mut [u8]);
@@ -171,6 +180,17 @@ pub trait Vectors: Copy {
     /// sum + a · b for each lane, of four bytes each: those of `a` as
     /// [`BYTE_OFFSET`](Self::BYTE_OFFSET) says, those of `b` signed. Nothing saturates.
     fn dot_bytes(self, sum: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
+
+    /// A square of [`LANES`](Self::LANES) rows and as many lanes, its rows as columns.
+    /// Rows follow each other by these strides.
+    #[inline(always)]
+    fn transpose(self, from: &[u32], from_stride: usize, to: &mut [u32], to_stride: usize) {
+        for row in 0..Self::LANES {
+            for (column, lane) in from[row * from_stride..][..Self::LANES].iter().enumerate() {
+                to[column * to_stride + row] = *lane;
+            }
+        }
+    }
 
     /// Each number as the nearest bf16, two a lane.
     #[inline(always)]

@@ -7,7 +7,8 @@ mod plain;
 
 use fastrand::Rng;
 use maitred_kernels::{
-    Activation, Asking, Attention, Embedding, Format, Isa, Linear, Norm, Operand, Sequences, Weights, Words,
+    Activation, Asking, Attention, Embedding, Format, Isa, Linear, Norm, Operand, Sequences,
+    Weights, Words,
 };
 
 const ACTIVATIONS: [Activation; 5] =

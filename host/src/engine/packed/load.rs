@@ -111,9 +111,7 @@ impl Loader<'_> {
     fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EngineError> {
         let (weight, shape) = (format!("{name}.weight"), [outputs, inputs]);
         let weights = match self.format {
-            Format::F32 | Format::Bf16 => {
-                Numbers::Floats(self.tensors.values(&weight, &shape)?)
-            }
+            Format::F32 | Format::Bf16 => Numbers::Floats(self.tensors.values(&weight, &shape)?),
             Format::Int8 => Numbers::Int8(match self.tensors.int8(&weight, &shape)? {
                 Some(quantised) => quantised,
                 None => {
