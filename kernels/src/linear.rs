@@ -203,12 +203,14 @@ impl Apply<'_> {
                 &mut Strip { linear, factor, weights, column, columns, finish, output },
             );
             if let Some(activation) = activation {
+                // Factors that are rounded to 8 bits need no better.
+                let coarse = linear.format != Format::F32;
                 // Once more over the strip, which is near: in the tiles a copy of every
                 // activation would stand for every number of rows.
                 for row in output.chunks_exact_mut(linear.outputs) {
                     for part in row[column..column + columns].chunks_mut(V::LANES) {
                         let x = v.load_part(part, 0.0);
-                        v.store_part(activation.apply(v, x), part);
+                        v.store_part(activation.apply(v, x, coarse), part);
                     }
                 }
             }

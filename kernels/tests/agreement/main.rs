@@ -210,17 +210,22 @@ fn activations_agree() {
     }));
     x.retain(|x| x.abs() < 1e30);
     let w = [1.0];
+    let rounded: Vec<f32> = plain::bf16(&x).iter().map(|x| *x as f32).collect();
     for isa in Isa::available() {
-        let linear = Linear::new(isa, 1, Weights::F32(&w), &[0.0]);
-        let mut operand = Operand::new(isa, linear.format());
-        for activation in ACTIVATIONS {
-            let mut found = vec![f32::NAN; x.len()];
-            linear.apply(operand.rows(&x, 1), Some(activation), &mut found);
-            for (x, found) in x.iter().zip(found) {
-                let expected = plain::activate(activation, f64::from(*x));
-                let far = (f64::from(found) - expected).abs();
-                let tolerance = 1.1e-6 * f64::from(x.abs()).max(1.0);
-                assert!(far < tolerance, "{} {activation:?}({x}) is {found}", isa.name());
+        for (weights, x, tolerance) in
+            [(Weights::F32(&w), &x, 1.1e-6), (Weights::Bf16(&w), &rounded, 1e-4)]
+        {
+            let linear = Linear::new(isa, 1, weights, &[0.0]);
+            let mut operand = Operand::new(isa, linear.format());
+            for activation in ACTIVATIONS {
+                let mut found = vec![f32::NAN; x.len()];
+                linear.apply(operand.rows(x, 1), Some(activation), &mut found);
+                for (x, found) in x.iter().zip(found) {
+                    let expected = plain::activate(activation, f64::from(*x));
+                    let far = (f64::from(found) - expected).abs();
+                    let tolerance = tolerance * f64::from(x.abs()).max(1.0);
+                    assert!(far < tolerance, "{} {activation:?}({x}) is {found}", isa.name());
+                }
             }
         }
     }
