@@ -10,7 +10,6 @@ import json
 import math
 import pathlib
 import queue
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -173,8 +172,6 @@ def main():
     parser.add_argument("--batch", type=int, default=1, help="pairs computed together, at most")
     parser.add_argument("--sort", action="store_true", help="put texts of similar length together")
     arguments = parser.parse_args()
-    # A worker that comes back from the library waits so long for Python's lock, at most.
-    sys.setswitchinterval(1e-4)
 
     folder = arguments.models / arguments.model
     version, streams = open_backend(arguments.backend, folder, arguments.precision, arguments.streams, arguments.threads)

@@ -46,8 +46,9 @@ CONFIG = {
     "vocab_size": 30522,
 }
 TOKENIZER_CONFIG = {
-    "tokenizer_class": "BertTokenizer",
-    "do_lower_case": True,
+    # What tokenizer.json says and nothing else; a class of BERT's would make one of its own.
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     "model_max_length": 512,
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
@@ -128,7 +129,8 @@ def write(source, folder, layers):
 
     beyond = tuple(f"bert.encoder.layer.{layer}." for layer in range(layers, LAYERS))
     weights = dequantised_weights(source / "model.onnx")
-    weights = {name: value.numpy() for name, value in weights.items() if not name.startswith(beyond)}
+    # Written as they lie in memory: a transposed view would be written as if it were none.
+    weights = {name: value.contiguous().numpy() for name, value in weights.items() if not name.startswith(beyond)}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     config = CONFIG | {"num_hidden_layers": layers}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
