@@ -151,8 +151,8 @@ def main():
     rows = [
         [
             name,
-            f"{one['difference_mean']:.5f}",
-            f"{one['difference_max']:.4f}",
+            f"{one['difference_mean']:.2g}",
+            f"{one['difference_max']:.2g}",
             f"{one['same_first_share'] * 100:.1f} %",
             f"{one['spearman_mean']:.4f}",
         ]

