@@ -15,13 +15,13 @@ import statistics
 import subprocess
 
 import texts
-from servers import ROOT, Machine, Servers, Settings, ours, peer
+from servers import ROOT, Machine, Servers, Settings, installed, ours, peer
 from windows import LOADS, Load, measure
 
-# One request at a time is what a precision is compared by; with many clients, int8 is.
+# Every precision is compared by one request at a time, int8 under many as well.
 ALONE = [load for load in LOADS if load.clients == 1]
 GROUPS = {
-    "int8": (LOADS, [("onnxruntime", "int8"), ("openvino", "int8")]),
+    "int8": (LOADS, [("onnxruntime", "int8"), ("openvino", "int8"), ("infinity", "int8")]),
     "bf16": (ALONE, [("openvino", "bf16"), ("sentence-transformers", "bf16")]),
     "f32": (ALONE, [("onnxruntime", "f32"), ("openvino", "f32"), ("sentence-transformers", "f32")]),
 }
@@ -35,6 +35,7 @@ def start(machine, servers, precisions, tuned, loads):
     plan = {}
     for precision in precisions:
         usual, peers = GROUPS[precision]
+        peers = [(backend, same) for backend, same in peers if installed(backend)]
         fixed = [servers.start(spec, optional=True) for spec in of_maitred(precision)]
         up = {}
         for load in loads or usual:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,10 @@ import psutil
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+# infinity wants other versions of everything, so it has an environment of its own.
+INFINITY = ROOT / "target/peers/infinity/bin/infinity_emb"
+# Nobody here asks a hub, or tells anybody that it runs.
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
 PORT = 9400
 READY_S_MAX = 180
 STOP_S_MAX = 20
@@ -62,6 +67,11 @@ class Spec:
     # A folder; absent for what `imported` makes of the same weights.
     source: str | None = None
 
+    @property
+    def dialect(self):
+        """As whose client it is asked."""
+        return "infinity" if self.backend == "infinity" else "tei"
+
 
 def ours(precision, engine="packed", name=None, source=None):
     return Spec(name or f"maitred {precision}", "maitred", precision, engine=engine, source=source)
@@ -69,6 +79,14 @@ def ours(precision, engine="packed", name=None, source=None):
 
 def peer(backend, precision, settings, name=None):
     return Spec(name or f"{backend} {precision}", backend, precision, settings)
+
+
+def installed(backend):
+    """Whether it can be started; all but infinity are in this environment."""
+    there = backend != "infinity" or INFINITY.exists()
+    if not there:
+        print(f"left out: {backend} is not in {INFINITY.relative_to(ROOT)}", flush=True)
+    return there
 
 
 class Machine:
@@ -94,7 +112,24 @@ class Machine:
         self.run("model", "import", folder / "int8.onnx", "--out", made)
         return made
 
+    def folder(self, spec):
+        """Where a server runs. infinity takes a folder with one graph for the model, named as here, and finds it in
+        no other folder than that in which it was started."""
+        if spec.backend != "infinity":
+            return None
+        source, folder = self.models / self.model, self.models / self.model / "infinity-int8"
+        folder.mkdir(exist_ok=True)
+        files = {name: name for name in ("config.json", "tokenizer.json", "tokenizer_config.json")}
+        for name, of in {**files, "model_quantized.onnx": "int8.onnx"}.items():
+            shutil.copyfile(source / of, folder / name)
+        return folder
+
     def command(self, spec, port):
+        if spec.backend == "infinity":
+            # It batches across requests, sorts, and has a thread a core, all by itself.
+            serve = [INFINITY, "v2", "--engine", "optimum", "--device", "cpu", "--model-id", "."]
+            serve += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", self.model]
+            return serve + ["--batch-size", str(spec.settings.batch), "--log-level", "warning"]
         if spec.backend != "maitred":
             serve = [sys.executable, HERE / "serve.py", "--backend", spec.backend, "--precision", spec.precision]
             serve += ["--models", self.models, "--model", self.model, "--port", str(port)]
@@ -124,12 +159,18 @@ class Server:
         self.log = machine.logs / f"{port}-{spec.name.replace(' ', '-')}.log"
         # What is measured is what is said here, and nothing else.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAITRED_")}
+        environment |= ENVIRONMENT
         with self.log.open("w") as log:
             log.write(" ".join(command) + "\n")
             log.flush()
             # In a group of its own: ctrl-c ends the comparison, which then stops its servers.
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=machine.folder(spec),
+                start_new_session=True,
             )
         self.usage = psutil.Process(self.process.pid)
         try:
@@ -158,19 +199,29 @@ class Server:
     def memory_bytes(self):
         return self.usage.memory_info().rss
 
-    def pairs(self):
-        """How many it has scored since it began, by its own account."""
+    def pairs(self, documents):
+        """How many it has scored since it began, by its own account. Some count requests only, which must
+        have had so many documents each."""
         with urllib.request.urlopen(self.metrics, timeout=5) as page:
             lines = page.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("maitred_pairs_total{"))
+
+        def counted(*parts):
+            return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(part in line for part in parts))
+
+        if self.spec.backend == "infinity":
+            return counted("http_requests_total{", 'handler="/rerank"') * documents
+        return counted("maitred_pairs_total{")
 
     def logits(self, query, texts):
         """Of each text; the way everybody asks it."""
-        body = json.dumps({"query": query, "texts": texts, "raw_scores": True}).encode()
+        documents, results, score = ("texts", None, "score")
+        if self.spec.dialect == "infinity":
+            documents, results, score = ("documents", "results", "relevance_score")
+        body = json.dumps({"query": query, documents: texts, "raw_scores": True}).encode()
         request = urllib.request.Request(self.base + "/rerank", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=REQUEST_S_MAX) as answer:
-            results = json.load(answer)
-        scores = {result["index"]: result["score"] for result in results}
+            found = json.load(answer)
+        scores = {result["index"]: result[score] for result in (found[results] if results else found)}
         return [scores[place] for place in range(len(texts))]
 
     def stop(self):

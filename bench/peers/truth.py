@@ -15,7 +15,7 @@ import sys
 
 import texts
 from compare import machine_facts, table
-from servers import ROOT, Machine, Servers, Settings, ours, peer
+from servers import ROOT, Machine, Servers, Settings, installed, ours, peer
 
 MODEL = "l12"
 # What a cross-encoder says below this is that a document has nothing to do with the query; the order
@@ -38,6 +38,7 @@ def subjects(machine):
     yield peer("onnxruntime", "f32", SETTINGS)
     yield peer("onnxruntime", "int8", SETTINGS)
     yield peer("onnxruntime", "int8", BATCHED, name="onnxruntime int8, batches of 8")
+    yield peer("infinity", "int8", BATCHED)
     yield peer("openvino", "f32", SETTINGS)
     yield peer("openvino", "bf16", SETTINGS)
     yield peer("openvino", "int8", SETTINGS)
@@ -137,7 +138,7 @@ def main():
     judged = sum(logit > FLOOR for one in expected for logit in one)
     found = {}
     for spec in subjects(machine):
-        if arguments.servers and spec.name not in arguments.servers:
+        if (arguments.servers and spec.name not in arguments.servers) or not installed(spec.backend):
             continue
         with Servers(machine) as servers:
             server = servers.start(spec, optional=spec.backend == "maitred")

@@ -12,7 +12,7 @@ import pathlib
 import statistics
 
 from compare import GROUPS
-from servers import ROOT, Machine, Servers, Settings, peer
+from servers import ROOT, Machine, Servers, Settings, installed, peer
 from windows import LOADS, Load, measure
 
 FINALISTS = 3
@@ -21,8 +21,10 @@ FINAL_WINDOWS = 2
 SAME_AS = {Load(64, 32): Load(64, 8)}
 
 
-def candidates(cores):
+def candidates(backend, cores):
     """Sorting changes nothing where one pair is computed at a time."""
+    if backend == "infinity":  # has one stream, and sorts
+        return [Settings(1, cores, batch, True) for batch in (1, 4, 8, 32)]
     spread = [Settings(cores, 1, batch, sort) for batch, sort in [(1, False), (2, True), (4, False), (4, True), (8, True), (16, True)]]
     together = [Settings(1, cores, batch, True) for batch in (1, 8, 32)]
     return spread + (together if cores > 1 else [])
@@ -32,7 +34,7 @@ def tune(machine, backend, precision, loads, seconds, note):
     """The best settings by load, each as text."""
     best = {}
     with Servers(machine) as servers:
-        up = {settings: servers.start(peer(backend, precision, settings)) for settings in candidates(os.cpu_count())}
+        up = {settings: servers.start(peer(backend, precision, settings)) for settings in candidates(backend, os.cpu_count())}
         # Also the first time that the library meets lengths as they really come.
         rates = {}
         for settings, server in up.items():
@@ -76,7 +78,7 @@ def main():
 
         for backend, precision, loads in [(*of, loads) for loads, peers in GROUPS.values() for of in peers]:
             name = f"{backend} {precision}"
-            if arguments.peers and name not in arguments.peers:
+            if (arguments.peers and name not in arguments.peers) or not installed(backend):
                 continue
             found = tune(machine, backend, precision, arguments.loads or loads, arguments.seconds, note)
             tuned[name] = tuned.get(name, {}) | found

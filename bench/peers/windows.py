@@ -92,19 +92,19 @@ def measure(maitred, server, load, seconds, pairs_per_second, number):
                     "title": "Peers",
                     "seed": number,
                     "target": {"url": server.base, "metrics": server.metrics},
-                    "request": {"dialect": "tei", "documents": load.documents, "timeout_ms": TIMEOUT_MS},
+                    "request": {"dialect": server.spec.dialect, "documents": load.documents, "timeout_ms": TIMEOUT_MS},
                     "load": {"clients": load.clients},
                     "window": load.window(seconds, pairs_per_second),
                 }
             )
         )
-        cpu_s, pairs = server.cpu_s(), server.pairs()
+        cpu_s, pairs = server.cpu_s(), server.pairs(load.documents)
         run = [str(maitred), "bench", "run", str(workload), "--out", str(folder)]
         ended = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if ended.returncode != 0:
             raise SystemExit(f"{server.spec.name}, {load}: {ended.stdout}")
         # Warm-up and what was under way at the end are in both differences.
-        cpu_s, pairs = server.cpu_s() - cpu_s, server.pairs() - pairs
+        cpu_s, pairs = server.cpu_s() - cpu_s, server.pairs(load.documents) - pairs
         record = json.loads((folder / "window.jsonl").read_text())
     # The harness's own place for both; of the window, as far as its pairs cost what all of them did.
     record["server"]["cpu_s"] = cpu_s / pairs * record["measured"]["pairs"]
