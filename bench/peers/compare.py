@@ -1,4 +1,4 @@
-"""Measures maitred and its peers in turns: `compare.py --maitred FILE --model l6`, about an hour.
+"""Measures maitred and its peers in turns: `compare.py --maitred FILE --model l6`, most of an hour.
 
 Every server is started once, with the settings that `tune.py` found for each load, and they take turns
 under each load, every other round backwards. Ratios are of windows of the same round, so what the

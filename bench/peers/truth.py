@@ -1,4 +1,4 @@
-"""How far each server's scores are from the reference: `truth.py --maitred FILE`, some fifteen minutes.
+"""How far each server's scores are from the reference: `truth.py --maitred FILE`, some twenty-five minutes.
 
 The reference is what the goldens were made with (transformers, f32, eager attention, one pair at a time)
 on the dequantised twelve-layer weights; it takes some minutes, and is kept. Every server is then asked

@@ -1,4 +1,4 @@
-"""Finds out how each peer is fastest: `tune.py --maitred FILE --model l6`, some twenty minutes a model.
+"""Finds out how each peer is fastest: `tune.py --maitred FILE --model l6`, half an hour a model.
 
 Every peer is tried with streams of one thread and with one stream of all threads, small and large batches,
 sorted and not. The best of a first window under each load run twice more, taking turns; the best median
@@ -25,7 +25,8 @@ def candidates(backend, cores):
     """Sorting changes nothing where one pair is computed at a time."""
     if backend == "infinity":  # has one stream, and sorts
         return [Settings(1, cores, batch, True) for batch in (1, 4, 8, 32)]
-    spread = [Settings(cores, 1, batch, sort) for batch, sort in [(1, False), (2, True), (4, False), (4, True), (8, True), (16, True)]]
+    cuts = [(1, False), (2, True), (4, False), (4, True), (8, True), (16, True)]
+    spread = [Settings(cores, 1, batch, sort) for batch, sort in cuts]
     together = [Settings(1, cores, batch, True) for batch in (1, 8, 32)]
     return spread + (together if cores > 1 else [])
 
@@ -34,7 +35,8 @@ def tune(machine, backend, precision, loads, seconds, note):
     """The best settings by load, each as text."""
     best = {}
     with Servers(machine) as servers:
-        up = {settings: servers.start(peer(backend, precision, settings)) for settings in candidates(backend, os.cpu_count())}
+        tried = candidates(backend, os.cpu_count())
+        up = {settings: servers.start(peer(backend, precision, settings)) for settings in tried}
         # Also the first time that the library meets lengths as they really come.
         rates = {}
         for settings, server in up.items():

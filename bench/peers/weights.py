@@ -80,7 +80,8 @@ def dequantise(graph):
 
     def float_weight(stem):
         integers = values[stem + "_quantized"].astype(numpy.int32) - values[stem + "_zero_point"].astype(numpy.int32)
-        graph.initializer.append(numpy_helper.from_array(integers.astype(numpy.float32) * values[stem + "_scale"], stem + "_f32"))
+        weight = integers.astype(numpy.float32) * values[stem + "_scale"]
+        graph.initializer.append(numpy_helper.from_array(weight, stem + "_f32"))
         return [], stem + "_f32"
 
     replace_quantised(graph, ["MatMulInteger", "Gather"], float_weight)
