@@ -110,6 +110,11 @@ fn tile(label: &str) -> String {
     )
 }
 
+/// What such a text says, as a number.
+fn number(text: &str) -> String {
+    format!("Number({text}?.replaceAll(',', '').replace('k', 'e3'))")
+}
+
 /// A cell of the row that begins with these words, as an expression; from 0.
 fn cell(table: &str, row: &str, column: usize) -> String {
     format!(
@@ -164,7 +169,7 @@ async fn an_operator_sees_what_the_server_does() {
 async fn numbers_move(server: &Served, browser: &mut Browser) {
     let load = Load::start(server);
     let pairs = async || server.metric("maitred_pairs_total{model=\"tiny\"}").await;
-    browser.until(&format!("Number({}) > 0", tile("pairs"))).await;
+    browser.until(&format!("{} > 0", number(&tile("pairs")))).await;
     // Until the ten seconds of the page are seconds with load.
     browser.until("document.querySelectorAll('.plot')[1].ariaValueMax > 12").await;
     let (before, began) = (pairs().await, Instant::now());
@@ -173,12 +178,7 @@ async fn numbers_move(server: &Served, browser: &mut Browser) {
     let seen: f64 = seen.as_str().unwrap().parse().unwrap();
     browser.until(&format!("{end} >= {}", seen + 10.0)).await;
     let rate = (pairs().await - before) / began.elapsed().as_secs_f64();
-    let shown = browser.value(&tile("pairs")).await;
-    let shown = shown.as_str().unwrap().replace(',', "");
-    let shown = match shown.strip_suffix('k') {
-        Some(thousands) => thousands.parse::<f64>().unwrap() * 1000.0,
-        None => shown.parse().unwrap(),
-    };
+    let shown = browser.value(&number(&tile("pairs"))).await.as_f64().unwrap();
     assert!((shown / rate - 1.0).abs() < 0.3, "{shown} pairs/s shown, {rate} measured");
     let latency = browser.value(&tile("latency p99")).await;
     assert!(latency.as_str().unwrap().parse::<f64>().is_ok_and(|ms| ms > 0.0), "{latency}");
@@ -199,7 +199,7 @@ async fn numbers_move(server: &Served, browser: &mut Browser) {
         .find(|line| line.starts_with("maitred_policy_calls_total{policy=\"dedupe\""));
     let calls: f64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     let shown = cell("policy-table", "dedupe", 5);
-    browser.until(&format!("Number({shown}.replaceAll(',', '')) === {calls}")).await;
+    browser.until(&format!("{} === {calls}", number(&shown))).await;
 }
 
 async fn the_try_box_ranks(browser: &mut Browser) {
@@ -261,7 +261,7 @@ async fn a_killed_replica_is_seen(server: &Served, browser: &mut Browser) {
         })
         .sum();
     assert_eq!(restarts, 2.0, "{metrics}");
-    let shown = "[...document.querySelectorAll('.restarts')].filter((place) => place.textContent === '· 1 restarts').length";
+    let shown = "[...document.querySelectorAll('.restarts')].filter((place) => place.textContent === '· restarted 1×').length";
     assert_eq!(browser.value(shown).await, 2);
 }
 

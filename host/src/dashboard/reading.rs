@@ -2,10 +2,10 @@
 //! the same names. (The library that keeps the metrics shows them in no other
 //! way.)
 //!
-//! A family that the server does not have is `None`; a counter that it has and
-//! that has counted nothing yet is 0.
+//! A counter that is not there has counted nothing yet: the metrics are those of
+//! this very process, which writes no family before its first event.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// Every family's name begins with it.
 const PREFIX: &str = "maitred_";
@@ -13,7 +13,6 @@ const PREFIX: &str = "maitred_";
 /// One reading of all metrics.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
-    families: HashSet<String>,
     /// By the name of the line, which may have an end that the family's has not.
     series: HashMap<String, Vec<Series>>,
 }
@@ -42,10 +41,7 @@ impl Reading {
     pub fn parse(text: &str) -> Reading {
         let mut reading = Reading::default();
         for line in text.lines() {
-            if let Some(family) = line.strip_prefix("# TYPE ") {
-                let name = family.split(' ').next().unwrap_or_default();
-                reading.families.insert(name.to_owned());
-            } else if let Some((name, series)) = series(line) {
+            if let Some((name, series)) = series(line) {
                 reading.series.entry(name.to_owned()).or_default().push(series);
             }
         }
@@ -53,9 +49,8 @@ impl Reading {
     }
 
     /// The sum of a counter's series with these labels.
-    pub fn counter(&self, family: &str, labels: &[Label<'_>]) -> Option<f64> {
-        self.known(family)?;
-        Some(self.with(family, "_total", labels).map(|series| series.value).sum())
+    pub fn counter(&self, family: &str, labels: &[Label<'_>]) -> f64 {
+        self.with(family, "_total", labels).map(|series| series.value).sum()
     }
 
     /// The sum of a gauge's series with these labels; `None` if there are none.
@@ -64,20 +59,21 @@ impl Reading {
     }
 
     /// What a histogram's series with these labels add up to.
-    pub fn histogram(&self, family: &str, labels: &[Label<'_>]) -> Option<Distribution> {
-        self.known(family)?;
+    pub fn histogram(&self, family: &str, labels: &[Label<'_>]) -> Distribution {
         let sum =
             |end: &str| -> f64 { self.with(family, end, labels).map(|series| series.value).sum() };
         let mut buckets: Vec<(f64, f64)> = Vec::new();
         for series in self.with(family, "_bucket", labels) {
-            let bound: f64 = series.labels.get("le")?.parse().ok()?;
+            let Some(bound) = series.labels.get("le").and_then(|bound| bound.parse().ok()) else {
+                continue;
+            };
             match buckets.iter_mut().find(|(known, _)| *known == bound) {
                 Some((_, count)) => *count += series.value,
                 None => buckets.push((bound, series.value)),
             }
         }
         buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Some(Distribution { count: sum("_count"), sum: sum("_sum"), buckets })
+        Distribution { count: sum("_count"), sum: sum("_sum"), buckets }
     }
 
     /// The values that a label has in a counter's series with these labels, each
@@ -95,10 +91,6 @@ impl Reading {
             }
         }
         sums
-    }
-
-    fn known(&self, family: &str) -> Option<()> {
-        self.families.contains(&format!("{PREFIX}{family}")).then_some(())
     }
 
     fn with<'a>(
@@ -184,7 +176,6 @@ mod tests {
 maitred_requests_total{route=\"a\",status=\"200\"} 3
 maitred_requests_total{route=\"b\",status=\"200\"} 4
 maitred_requests_total{route=\"b\",status=\"502\"} 1
-# TYPE maitred_batches counter
 # TYPE maitred_connections gauge
 maitred_connections 2
 # TYPE maitred_took_seconds histogram
@@ -198,15 +189,14 @@ maitred_took_seconds_bucket{le=\"+Inf\",route=\"a\"} 4
 ";
 
     #[test]
-    fn series_add_up_and_what_is_missing_is_not_zero() {
+    fn series_add_up() {
         let reading = Reading::parse(TEXT);
-        assert_eq!(reading.counter("requests", &[]), Some(8.0));
-        assert_eq!(reading.counter("requests", &[("route", "b")]), Some(5.0));
+        assert_eq!(reading.counter("requests", &[]), 8.0);
+        assert_eq!(reading.counter("requests", &[("route", "b")]), 5.0);
         let one = [("route", "b"), ("status", "502")];
-        assert_eq!(reading.counter("requests", &one), Some(1.0));
-        assert_eq!(reading.counter("requests", &[("route", "c")]), Some(0.0));
-        assert_eq!(reading.counter("batches", &[]), Some(0.0), "nothing was counted yet");
-        assert_eq!(reading.counter("nothing", &[]), None);
+        assert_eq!(reading.counter("requests", &one), 1.0);
+        assert_eq!(reading.counter("requests", &[("route", "c")]), 0.0);
+        assert_eq!(reading.counter("batches", &[]), 0.0, "nothing was counted yet");
         assert_eq!(reading.gauge("connections", &[]), Some(2.0));
         assert_eq!(reading.gauge("nothing", &[]), None);
         let by_status = reading.counters_by("requests", "status", &[("route", "b")]);
@@ -215,7 +205,7 @@ maitred_took_seconds_bucket{le=\"+Inf\",route=\"a\"} 4
 
     #[test]
     fn quantiles_lie_within_their_bucket() {
-        let all = Reading::parse(TEXT).histogram("took_seconds", &[("route", "a")]).unwrap();
+        let all = Reading::parse(TEXT).histogram("took_seconds", &[("route", "a")]);
         assert_eq!(all.mean(), Some(0.375));
         let check = |distribution: &Distribution, q: f64, expected: Option<f64>| {
             let found = distribution.quantile(q);

@@ -124,7 +124,7 @@ impl Stretch<'_> {
     /// How much a counter grew. One that fell is not the one that it was.
     pub fn grown(&self, family: &str, labels: &[Label<'_>]) -> Option<f64> {
         let value = |moment: &Moment| moment.reading.counter(family, labels);
-        let grown = value(self.after)? - value(self.before)?;
+        let grown = value(self.after) - value(self.before);
         (grown >= 0.0).then_some(grown)
     }
 
@@ -134,29 +134,22 @@ impl Stretch<'_> {
     }
 
     /// What came into a histogram.
-    pub fn distribution(&self, family: &str, labels: &[Label<'_>]) -> Option<Distribution> {
+    pub fn distribution(&self, family: &str, labels: &[Label<'_>]) -> Distribution {
         let distribution = |moment: &Moment| moment.reading.histogram(family, labels);
-        Some(distribution(self.after)?.since(&distribution(self.before)?))
+        distribution(self.after).since(&distribution(self.before))
     }
 
     /// How many requests with these labels ended, by their outcome.
     pub fn outcomes(&self, labels: &[Label<'_>]) -> Outcomes {
-        let by_status = |moment: &Moment| {
-            moment.reading.counter("requests", &[])?;
-            Some(moment.reading.counters_by("requests", "status", labels))
-        };
-        let ended = by_status(self.after).zip(by_status(self.before)).map(|(mut after, before)| {
-            for (status, count) in before {
-                *after.entry(status).or_default() -= count;
-            }
-            after
-        });
+        let by_status = |moment: &Moment| moment.reading.counters_by("requests", "status", labels);
+        let mut ended = by_status(self.after);
+        for (status, count) in by_status(self.before) {
+            *ended.entry(status).or_default() -= count;
+        }
         let of = |statuses: fn(u16) -> bool| {
-            let ended = ended.as_ref()?.iter();
-            let counts = ended
-                .filter(|(status, _)| status.parse().is_ok_and(statuses))
-                .map(|(_, count)| *count);
-            self.per_second(counts.sum())
+            let ended = ended.iter().filter(|(status, _)| status.parse().is_ok_and(statuses));
+            // The sum of nothing would be -0, and be shown as such.
+            self.per_second(ended.fold(0.0, |sum, (_, count)| sum + count))
         };
         Outcomes {
             answered: of(|status| status < 400),
@@ -169,12 +162,12 @@ impl Stretch<'_> {
     /// Of requests with these labels, from the first byte of work to the answer.
     pub fn latency(&self, labels: &[Label<'_>]) -> Latency {
         let whole = self.stage("total", labels);
-        let ms = |q: f64| Some(whole.as_ref()?.quantile(q)? * 1e3);
+        let ms = |q: f64| Some(whole.quantile(q)? * 1e3);
         Latency { p50_ms: ms(0.5), p95_ms: ms(0.95), p99_ms: ms(0.99) }
     }
 
     pub fn stages(&self, labels: &[Label<'_>]) -> Stages {
-        let ms = |stage: &str| Some(self.stage(stage, labels)?.mean()? * 1e3);
+        let ms = |stage: &str| Some(self.stage(stage, labels).mean()? * 1e3);
         Stages {
             tokenize_ms: ms("tokenize"),
             queue_ms: ms("queue"),
@@ -200,13 +193,13 @@ impl Stretch<'_> {
             Some(self.grown("batches", &[("model", &**name)])? * scene.batch_tokens_max as f64)
         });
         BatchShape {
-            pairs: self.distribution("batch_pairs", labels).and_then(|pairs| pairs.mean()),
+            pairs: self.distribution("batch_pairs", labels).mean(),
             fill: share(tokens, room.sum()),
             padding: share(padding, computed),
         }
     }
 
-    fn stage(&self, stage: &str, labels: &[Label<'_>]) -> Option<Distribution> {
+    fn stage(&self, stage: &str, labels: &[Label<'_>]) -> Distribution {
         let labels = [&[("stage", stage)][..], labels].concat();
         self.distribution("request_duration_seconds", &labels)
     }
@@ -339,9 +332,6 @@ pub mod tests {
         // But that nobody asked is known.
         assert_eq!((point.requests.answered, point.pairs), (Some(0.0), Some(0.0)));
 
-        let nothing = Moment { reading: Reading::default(), ..before.clone() };
-        let point = Stretch { before: &nothing, after: &after }.point();
-        assert_eq!((point.requests.answered, point.pairs), (None, None), "no reading before");
         let point = Stretch { before: &after, after: &after }.point();
         assert_eq!((point.pairs, point.cpu_cores), (None, None), "no time has passed");
     }

@@ -56,7 +56,7 @@ pub struct ReplicaView {
     /// In the window, so that one which takes less than a second is seen.
     pub restarts: Option<f64>,
     /// Since the server began.
-    pub restarts_ever: Option<f64>,
+    pub restarts_ever: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ pub struct RouteView {
     pub stages: Stages,
     /// Answers of the plain model for a chain that failed; `None` where the route
     /// has no such rule.
-    pub bypasses_ever: Option<f64>,
+    pub bypasses_ever: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,9 +83,9 @@ pub struct PolicyView {
     pub cpu_ms: Option<f64>,
     /// Below this is the largest memory of nineteen calls in twenty.
     pub memory_bytes_p95: Option<f64>,
-    pub calls_ever: Option<f64>,
+    pub calls_ever: u64,
     /// Since the server began, by reason; reasons without any are left out.
-    pub failures_ever: BTreeMap<String, f64>,
+    pub failures_ever: BTreeMap<String, u64>,
 }
 
 impl View {
@@ -128,7 +128,7 @@ fn model(stretch: &Stretch<'_>, name: &Arc<str>, scene: &ModelScene) -> ModelVie
             state,
             busy: stretch.rate("replica_busy_seconds", &labels).map(|share| share.min(1.0)),
             restarts: stretch.grown("replica_restarts", &labels),
-            restarts_ever: stretch.after.reading.counter("replica_restarts", &labels),
+            restarts_ever: stretch.after.reading.counter("replica_restarts", &labels) as u64,
         }
     };
     let took = stretch.distribution("batch_duration_seconds", &labels);
@@ -140,14 +140,14 @@ fn model(stretch: &Stretch<'_>, name: &Arc<str>, scene: &ModelScene) -> ModelVie
         tokens: stretch.rate("batch_tokens", &labels),
         queue_pairs: stretch.after.reading.gauge("queue_pairs", &labels),
         batch: stretch.batch(Some(name)),
-        batch_ms: took.and_then(|took| took.mean()).map(|seconds| seconds * 1e3),
+        batch_ms: took.mean().map(|seconds| seconds * 1e3),
         replicas: scene.replicas.iter().enumerate().map(replica).collect(),
     }
 }
 
 fn route(stretch: &Stretch<'_>, scene: &RouteScene, default: &str) -> RouteView {
     let labels = [("route", &*scene.name)];
-    let bypasses = || stretch.after.reading.counter("bypasses", &labels);
+    let bypasses = || stretch.after.reading.counter("bypasses", &labels) as u64;
     RouteView {
         name: scene.name.clone(),
         default: *scene.name == *default,
@@ -156,7 +156,7 @@ fn route(stretch: &Stretch<'_>, scene: &RouteScene, default: &str) -> RouteView 
         requests: stretch.outcomes(&labels),
         latency: stretch.latency(&labels),
         stages: stretch.stages(&labels),
-        bypasses_ever: scene.bypasses.then(bypasses).flatten(),
+        bypasses_ever: scene.bypasses.then(bypasses),
     }
 }
 
@@ -168,14 +168,14 @@ fn policy(stretch: &Stretch<'_>, named: &str) -> PolicyView {
         (stretch.grown("policy_calls", &labels), stretch.grown("policy_cpu_seconds", &labels));
     let cpu_ms = calls.zip(cpu).and_then(|(calls, cpu)| (calls > 0.0).then(|| cpu * 1e3 / calls));
     let memory = stretch.distribution("policy_memory_peak_bytes", &labels);
-    let mut failures_ever = stretch.after.reading.counters_by("policy_failures", "reason", &labels);
-    failures_ever.retain(|_, count| *count > 0.0);
+    let failures = stretch.after.reading.counters_by("policy_failures", "reason", &labels);
+    let failures = failures.into_iter().map(|(reason, count)| (reason, count as u64));
     PolicyView {
         calls: stretch.rate("policy_calls", &labels),
         cpu_ms,
-        memory_bytes_p95: memory.and_then(|memory| memory.quantile(0.95)),
-        calls_ever: stretch.after.reading.counter("policy_calls", &labels),
-        failures_ever,
+        memory_bytes_p95: memory.quantile(0.95),
+        calls_ever: stretch.after.reading.counter("policy_calls", &labels) as u64,
+        failures_ever: failures.filter(|(_, count)| *count > 0).collect(),
         name: name.to_owned(),
         version: version.to_owned(),
     }
@@ -234,15 +234,12 @@ mod tests {
         assert_eq!(states, [("busy", Some(0.5)), ("failed", Some(0.0))]);
         assert_eq!(model.replicas[1].restarts, Some(1.0));
         let [r, s] = &view.routes[..] else { panic!("{view:?}") };
-        assert_eq!((r.requests.answered, r.default, r.bypasses_ever), (Some(2.0), true, Some(1.0)));
+        assert_eq!((r.requests.answered, r.default, r.bypasses_ever), (Some(2.0), true, Some(1)));
         assert_eq!((s.requests.answered, s.default, s.bypasses_ever), (Some(0.0), false, None));
         let [dedupe] = &view.policies[..] else { panic!("{view:?}") };
         assert_eq!((&*dedupe.name, &*dedupe.version), ("dedupe", "0123456789ab"));
-        assert_eq!(
-            (dedupe.calls, dedupe.cpu_ms, dedupe.calls_ever),
-            (Some(2.0), Some(0.5), Some(4.0))
-        );
-        assert_eq!(dedupe.failures_ever, BTreeMap::from([("trap".into(), 1.0)]));
+        assert_eq!((dedupe.calls, dedupe.cpu_ms, dedupe.calls_ever), (Some(2.0), Some(0.5), 4));
+        assert_eq!(dedupe.failures_ever, BTreeMap::from([("trap".into(), 1)]));
         assert!(dedupe.memory_bytes_p95.is_some_and(|bytes| (65536.0..131072.0).contains(&bytes)));
         serde_json::to_string(&view).unwrap();
     }

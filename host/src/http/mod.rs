@@ -3,7 +3,8 @@
 //! A request goes from `connections` through `router` to `exchange`, which
 //! reads its `body`, decodes it by its `dialect`, asks a route, and encodes the
 //! answer or, by the table in `errors`, what went wrong. It knows routes and
-//! nothing behind them.
+//! nothing behind them. `operators` serves the page of `dashboard`, and `trial` the
+//! requests that are tried from it.
 
 mod activity;
 mod body;

@@ -146,6 +146,11 @@ export class Chart {
     if (marked) {
       const at = px(x(marked.at_ms));
       parts.push(shape("path", { d: `M${at} ${TOP}V${height - BOTTOM}`, class: "mark" }));
+      const early = at < width / 2;
+      const anchor = early ? "start" : "end";
+      const time = shape("text", { x: at + (early ? 5 : -5), y: TOP + 10, "text-anchor": anchor });
+      time.textContent = clock(marked.at_ms);
+      parts.push(time);
     }
     this.svg.replaceChildren(...parts);
     this.say(shown, marked);

@@ -91,7 +91,7 @@ function replica(tile, { state, busy, restarts, restarts_ever }, place) {
   say(title.children[1], `${SIGNS[state] ?? ""} ${state}`);
   bar.firstChild.style.width = `${(busy ?? 0) * 100}%`;
   say(share, `${amount(busy, "%")} busy`);
-  say(again, restarts_ever > 0 ? `· ${count(restarts_ever)} restarts` : "");
+  say(again, restarts_ever > 0 ? `· restarted ${count(restarts_ever)}×` : "");
 }
 
 export function routes(table, view) {
@@ -137,7 +137,7 @@ export function failures(table, view) {
     text(failure.message),
     text(failure.route ?? MISSING),
     text(failure.caller ?? MISSING),
-    text(failure.request_id, "code"),
+    text(failure.request_id, "code nowrap"),
   ]);
 }
 
