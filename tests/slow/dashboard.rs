@@ -41,11 +41,13 @@ fn poisoned(folder: &Path) {
     std::fs::write(&weights, bytes).unwrap();
 }
 
+/// candle's kernels pass on what is not a number; those of `packed` clamp it away.
 fn configuration(model: &Path) -> String {
     let component = |name: &str| component(name).display().to_string();
     format!(
         "default_route = 'plain'
-         [models.tiny]\nsource = '{}'\nreplicas = {REPLICAS}\nrestart_ms = {RESTART_MS}
+         [models.tiny]\nsource = '{}'\nengine = 'candle'
+         replicas = {REPLICAS}\nrestart_ms = {RESTART_MS}
          [policies.dedupe]\ncomponent = '{}'
          [policies.diversify]\ncomponent = '{}'
          [policies.trap]\ncomponent = '{}'

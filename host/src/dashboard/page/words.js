@@ -23,7 +23,7 @@ export function count(value) {
 export function split(value, unit) {
   if (value === null || value === undefined) return [MISSING, ""];
   if (unit === "ms") return value >= 999.5 ? [digits(value / 1e3, 3), "s"] : [number(value), "ms"];
-  if (unit === "%") return [digits(value * 100, value < 0.1 ? 2 : 3), "%"];
+  if (unit === "%") return [(value * 100).toLocaleString("en-GB", { maximumFractionDigits: 1 }), "%"];
   if (unit === "B") {
     const step = value < 1 ? 0 : Math.min(3, Math.floor(Math.log(value) / Math.log(1024)));
     return [digits(value / 1024 ** step, 3), ["B", "KiB", "MiB", "GiB"][step]];
