@@ -62,7 +62,10 @@ function stands(how, why) {
   const words = { live: "● live", paused: "paused", stale: why ? `${since}: ${why}` : since }[how];
   pill(at("link"), { live: "", paused: "", stale: "warn" }[how], words);
   document.body.dataset.link = how;
-  if (how === "stale") document.title = "stale – maitred";
+  if (how !== "stale") return;
+  // Whether the server is ready is not known now.
+  say(at("state"), "");
+  document.title = "stale – maitred";
 }
 
 /** A role of status is read out when its words change, so they seldom do. */
