@@ -12,6 +12,7 @@ pub mod callers;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod engine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

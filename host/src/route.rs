@@ -121,9 +121,9 @@ pub struct EdgeLimits {
     pub request_ms_max: Duration,
 }
 
-/// A model as the edge and clients know it: a door, limits, a state. That it
-/// ranks is another matter; to that end it is a [`Rerank`] stage.
-pub trait Backend: Send + Sync {
+/// A model as the edge and clients know it: the innermost stage, with a door,
+/// limits, a state.
+pub trait Backend: Rerank {
     fn name(&self) -> Arc<str>;
     fn is_named(&self, name: &str) -> bool;
     fn admission(&self) -> &Arc<Admission>;
@@ -241,6 +241,23 @@ impl Route {
             report: context.report,
             took,
         })
+    }
+
+    /// The same without its policies: what the model alone answers.
+    pub fn plain(&self) -> Route {
+        Route {
+            name: self.name.clone(),
+            model: self.model.clone(),
+            stage: self.model.clone(),
+            policies: Vec::new(),
+            chain: self.chain.rsplit(',').next().unwrap_or_default().into(),
+            weight: self.weight,
+            amplification_max: 1,
+            bypasses: false,
+            filtered: self.filtered,
+            limits: self.limits,
+            metrics: self.metrics.clone(),
+        }
     }
 
     fn check(&self, ask: &Ask) -> Result<(), Error> {

@@ -1,7 +1,8 @@
 //! What the tests of this crate share: where fixtures and guests are, a sandbox
-//! with a model that needs no files, a server in this process or in its own, and
-//! what devices are tested with.
+//! with a model that needs no files, a server in this process or in its own, a
+//! browser, and what devices are tested with.
 
+pub mod browser;
 pub mod clients;
 pub mod fake;
 pub mod fixtures;

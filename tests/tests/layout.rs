@@ -32,6 +32,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &[
             "bench/",
             "config/",
+            "dashboard/",
             "http/",
             "checkpoint/",
             "cli/",
@@ -39,7 +40,10 @@ const HOMES: &[(&str, &[&str])] = &[
             "tokenize/prefix.rs",
         ],
     ),
-    ("serde::", &["bench/", "config/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"]),
+    (
+        "serde::",
+        &["bench/", "config/", "dashboard/", "http/", "checkpoint/", "cli/", "policy/manifest.rs"],
+    ),
 ];
 
 /// A room, and the rooms that it must not import.
@@ -116,8 +120,8 @@ const BELOW: &[(&str, &[&str])] = &[
     ),
     ("server/", &["bench", "cli"]),
     // A server's client that shares nothing with it; stages alone are parts.
-    ("bench/", &["callers", "cli", "http", "route", "server"]),
-    ("model.rs", &["bench", "callers", "cli", "http", "policy", "route", "server"]),
+    ("bench/", &["callers", "cli", "dashboard", "http", "route", "server"]),
+    ("model.rs", &["bench", "callers", "cli", "dashboard", "http", "policy", "route", "server"]),
     (
         "route.rs",
         &[
@@ -125,9 +129,30 @@ const BELOW: &[(&str, &[&str])] = &[
             "callers",
             "checkpoint",
             "cli",
+            "dashboard",
             "http",
             "policy",
             "replica",
+            "server",
+            "tokenize",
+        ],
+    ),
+    // It is told what is served, and looks into nothing.
+    (
+        "dashboard/",
+        &[
+            "batch",
+            "bench",
+            "callers",
+            "checkpoint",
+            "cli",
+            "config",
+            "engine",
+            "http",
+            "model",
+            "policy",
+            "replica",
+            "rerank",
             "server",
             "tokenize",
         ],

@@ -2,6 +2,7 @@
 //! README's two; the others are their parts, useful alone.
 
 mod arm;
+mod browser;
 mod demo;
 mod fuzz;
 mod guests;

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::fuzz::{self, FuzzArguments};
 use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
-use crate::{arm, guests, metal, python};
+use crate::{arm, browser, guests, metal, python};
 
 /// Real clients, each with what it needs in an environment of its own: they do not
 /// agree on each other's versions.
@@ -43,6 +43,9 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     }
     guests::build()?;
     model::from_wheel(Profile::Dev)?;
+    if arguments.slow {
+        browser::install()?;
+    }
     let slow_clients: &[_] = if arguments.slow { &SLOW_CLIENTS } else { &[] };
     for (name, packages) in CLIENTS.iter().chain(slow_clients) {
         python::environment(name, packages)?;

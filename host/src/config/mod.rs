@@ -51,8 +51,11 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Where clients send rerank requests.
     pub listen: SocketAddr,
-    /// Where operators read metrics; loopback by default.
+    /// Where operators look on; loopback by default.
     pub ops_listen: SocketAddr,
+    /// Names, in lower case, by which browsers may reach `ops_listen`; addresses
+    /// and localhost lead there anyway.
+    pub ops_hosts: Vec<String>,
     /// Connections open at once on the public listener; more wait in the
     /// kernel's queue.
     pub connections_max: usize,

@@ -34,6 +34,7 @@ pub struct Raw {
 pub struct RawServer {
     pub listen: String,
     pub ops_listen: String,
+    pub ops_hosts: Vec<String>,
     /// Whether everyone who reaches `listen` may call without a key. Needed only
     /// where others reach it (it is no loopback address) and there are no callers.
     pub anonymous: bool,
@@ -62,6 +63,7 @@ impl Default for RawServer {
         RawServer {
             listen: "127.0.0.1:8787".into(),
             ops_listen: "127.0.0.1:8788".into(),
+            ops_hosts: Vec::new(),
             anonymous: false,
             connections_max: 1024,
             streams_max: 200,

@@ -179,6 +179,16 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
 /// (CORS), and nobody here says yes. What browsers send to other origins has an
 /// `Origin`.
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    check_kind(headers, !headers.contains_key(ORIGIN))
+}
+
+/// The same where nobody has habits that should be allowed for.
+pub fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    check_kind(headers, false)
+}
+
+/// With `habits`, saying nothing, or what `curl -d` does, is as good as JSON.
+fn check_kind(headers: &HeaderMap, habits: bool) -> Result<(), Problem> {
     let header = |name| headers.get(name).map(|value| value.as_bytes());
     let kind = header(CONTENT_TYPE);
     let essence = kind.map(|kind| {
@@ -187,7 +197,7 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     });
     match essence.as_deref() {
         Some(b"application/json") => {}
-        None | Some(FORM) if !headers.contains_key(ORIGIN) => {}
+        None | Some(FORM) if habits => {}
         found => {
             let found = match found {
                 Some(_) => format!("\"{}\"", kind.unwrap_or_default().escape_ascii()),

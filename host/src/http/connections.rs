@@ -165,11 +165,13 @@ where
     let turns = watched.clone();
     let serving = app.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let turn = turns.begin(request.version() == Version::HTTP_2);
-        let app = serving.clone();
+        let multiplexed = request.version() == Version::HTTP_2;
+        let turn = turns.begin(multiplexed);
+        let (app, connection) = (serving.clone(), turns.clone());
         async move {
             let _turn = turn;
-            Ok::<_, Infallible>(respond(&app, side, request).await)
+            let response = respond(&app, side, request).await;
+            Ok::<_, Infallible>(response.map(|body| body.on(&connection, multiplexed)))
         }
     });
     let builder = builder(&app.settings);

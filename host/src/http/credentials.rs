@@ -40,6 +40,11 @@ pub fn visitor<'s>(serving: &'s Serving, headers: &HeaderMap) -> Result<Visitor<
     Ok(Visitor { holder: Some(holder), routes })
 }
 
+/// Whether the headers hold something that may be a key.
+pub fn has_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || HEADERS.iter().any(|name| headers.contains_key(*name))
+}
+
 /// The one key that the headers hold. Several different ones are none: a proxy
 /// in front may have looked at another than we would.
 fn presented(headers: &HeaderMap) -> Option<&[u8]> {

@@ -3,6 +3,7 @@
 //!
 //! Texts name the value and the limit; nothing internal is in them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -41,6 +42,10 @@ pub enum Problem {
     Unauthenticated,
     /// The caller may not use what it named.
     Forbidden(String),
+    /// As many pages follow what happens as may.
+    Watched {
+        streams_max: usize,
+    },
     /// The caller's own rate is used up.
     RateLimited {
         pairs_per_second: u64,
@@ -68,6 +73,7 @@ impl Problem {
             Problem::Unauthenticated => StatusCode::UNAUTHORIZED,
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Problem::Watched { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Domain(error) => match error {
                 Error::Invalid(_) if dialect == Some(Dialect::Tei) => {
                     StatusCode::UNPROCESSABLE_ENTITY
@@ -111,6 +117,9 @@ impl Problem {
             Problem::Unauthenticated => {
                 "there is no key in the request, or none that this server knows; send one key as `Authorization: Bearer KEY`".into()
             }
+            Problem::Watched { streams_max } => {
+                format!("{streams_max} pages follow this server already, which is the limit")
+            }
             Problem::RateLimited { pairs_per_second, retry_after } => {
                 let ms = retry_after.as_nanos().div_ceil(1_000_000);
                 format!(
@@ -121,6 +130,41 @@ impl Problem {
                 format!("internal error; the server's log tells more under request id {request_id}")
             }
             Problem::Domain(error) => error.to_string(),
+        }
+    }
+
+    /// What operators read on their page: its kind, and a text in which nothing
+    /// stands that a client or a guest wrote. Equal problems have equal texts, so
+    /// that they can be counted.
+    pub fn account(&self) -> (&'static str, Cow<'static, str>) {
+        match self {
+            Problem::Malformed(_) => ("malformed", "the body is not a JSON object".into()),
+            Problem::Empty(_) => ("empty", "the query or the documents are empty".into()),
+            Problem::Header(_) => ("header", "a header of ours cannot be understood".into()),
+            Problem::BodyBroken => ("body broken", self.text("").into()),
+            Problem::BodySlow { .. } => ("body slow", self.text("").into()),
+            Problem::BodyTooLarge { limit, .. } => {
+                ("too large", format!("the body is over the limit of {limit} bytes").into())
+            }
+            Problem::MediaType(_) => {
+                ("media type", "the body does not say that it is plain JSON".into())
+            }
+            Problem::NoEndpoint(_) => ("not found", "nothing is at the path".into()),
+            Problem::Method { allow, .. } => {
+                ("method", format!("the path takes only {allow}").into())
+            }
+            Problem::Unauthenticated => {
+                ("unauthenticated", "there is no key, or none that this server knows".into())
+            }
+            Problem::Forbidden(_) => {
+                ("forbidden", "the request names what its sender may not use".into())
+            }
+            Problem::RateLimited { pairs_per_second, .. } => {
+                let rate = format!("the caller's rate of {pairs_per_second} pairs/s is used up");
+                ("rate limited", rate.into())
+            }
+            Problem::Watched { .. } => ("watched", self.text("").into()),
+            Problem::Domain(error) => account(error),
         }
     }
 
@@ -189,6 +233,33 @@ impl Problem {
             }),
         };
         serde_json::to_vec(&body).expect("strings serialise")
+    }
+}
+
+fn account(error: &Error) -> (&'static str, Cow<'static, str>) {
+    match error {
+        Error::Invalid(_) => ("invalid", "the request breaks a rule of its dialect".into()),
+        Error::TooLarge { what, limit, .. } => {
+            ("too large", format!("{what} is over the limit of {limit}").into())
+        }
+        Error::NotFound(_) => {
+            ("not found", "no route or model has the name that is asked for".into())
+        }
+        Error::Denied(_) => ("denied", "a policy refuses the request".into()),
+        Error::Overloaded { .. } => ("overloaded", "the server is at capacity".into()),
+        Error::DeadlineExceeded => ("deadline", "the request's deadline passed".into()),
+        // What a guest said stands behind a colon, and names out of requests in
+        // quotes; the words before are the sandbox's.
+        Error::PolicyFailed { policy, reason } => {
+            let reason = reason.split([':', '`']).next().unwrap_or_default().trim_end();
+            ("policy failed", format!("policy `{policy}` {reason}").into())
+        }
+        // A policy may have said so.
+        Error::Unavailable { .. } => {
+            ("unavailable", "no replica is in service, or a policy says that it cannot work".into())
+        }
+        // The words of no client: those are never in what only the log reads.
+        Error::Internal(detail) => ("internal", detail.clone().into()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! One rerank request, from its head and body to its response.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -25,7 +24,7 @@ use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_i
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
-use crate::route::{Answer, Route};
+use crate::route::{Answer, Ask, Route};
 
 const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
 const CHAIN: HeaderName = HeaderName::from_static("x-maitred-chain");
@@ -50,16 +49,9 @@ where
 {
     let id = request_id(&head.headers);
     let known_id = id.clone().unwrap_or_else(|_| new_request_id());
-    let mut entry = Entry::new(app.metrics.clone(), known_id);
+    let mut entry = Entry::new(app, known_id);
     entry.dialect = target.as_ref().ok().and_then(|target| target.dialect);
-    let outcome = rank(app, id.and(target), head, body, &mut entry);
-    // A panic is a bug of ours; the other requests of its connection must not
-    // pay for it, and this one gets its one answer.
-    let outcome = AssertUnwindSafe(outcome).catch_unwind().await.unwrap_or_else(|_| {
-        let detail = "the request's handler panicked";
-        Err(Problem::Domain(Error::Internal(detail.into())))
-    });
-    match outcome {
+    match guarded(rank(app, id.and(target), head, body, &mut entry)).await {
         Ok((answer, encoded)) => {
             entry.answered(&answer);
             success(&answer, encoded, &entry.request_id)
@@ -73,6 +65,15 @@ where
             response
         }
     }
+}
+
+/// A panic is a bug of ours; the other requests of its connection must not pay for
+/// it, and this one gets its one answer.
+pub async fn guarded<T>(outcome: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    AssertUnwindSafe(outcome).catch_unwind().await.unwrap_or_else(|_| {
+        let detail = "the request's handler panicked";
+        Err(Problem::Domain(Error::Internal(detail.into())))
+    })
 }
 
 async fn rank<B>(
@@ -135,7 +136,7 @@ where
 }
 
 /// What stages log meanwhile carries the request's id.
-async fn ask(route: &Arc<Route>, ask: crate::route::Ask) -> Result<Answer, Problem> {
+pub async fn ask(route: &Route, ask: Ask) -> Result<Answer, Problem> {
     let span = tracing::info_span!("request", id = &*ask.request_id, route = &*route.name);
     let answer = route.rerank(ask).instrument(span).await?;
     // JSON has no word for NaN, and a client could not sort by it.
@@ -207,6 +208,6 @@ pub fn refusal(
 
 /// Request ids and the names in routes and chains were checked to be visible
 /// ASCII.
-fn visible(text: &str) -> HeaderValue {
+pub fn visible(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("the text was checked to be visible ASCII")
 }

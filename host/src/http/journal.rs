@@ -2,15 +2,18 @@
 //! once: when it is answered, or when its future is dropped because the client
 //! has gone.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::StatusCode;
 use tokio::time::Instant;
 
+use super::App;
 use super::credentials::Visitor;
 use super::dialect::Dialect;
 use super::errors::Problem;
 use crate::callers::Holder;
+use crate::dashboard::{Dashboard, What};
 use crate::metrics::{Caller, CallerOutcome, Metrics, RouteStatus};
 use crate::rerank::Stage;
 use crate::route::Answer;
@@ -23,9 +26,12 @@ const NONE: &str = "none";
 /// A request's entry; filled in as things become known.
 pub struct Entry {
     metrics: Arc<Metrics>,
+    dashboard: Arc<Dashboard>,
     began: Instant,
     pub request_id: Arc<str>,
     pub dialect: Option<Dialect>,
+    /// The label where no dialect is known.
+    pub otherwise: &'static str,
     /// The caller's name, and the id of the key that it showed.
     caller: Option<(Arc<str>, Arc<str>)>,
     pub route: Option<Arc<str>>,
@@ -38,7 +44,18 @@ pub struct Entry {
 enum Outcome {
     Open,
     Answered(Work),
-    Refused(StatusCode, String, &'static str),
+    Refused(Refused),
+}
+
+struct Refused {
+    status: StatusCode,
+    /// For the log.
+    text: String,
+    /// What a caller's requests are counted by.
+    outcome: &'static str,
+    /// For the operators' page.
+    kind: &'static str,
+    message: Cow<'static, str>,
 }
 
 /// What an answer cost.
@@ -53,13 +70,15 @@ struct Work {
 }
 
 impl Entry {
-    pub fn new(metrics: Arc<Metrics>, request_id: Arc<str>) -> Self {
-        metrics.requests_in_flight.inc();
+    pub fn new(app: &App, request_id: Arc<str>) -> Self {
+        app.metrics.requests_in_flight.inc();
         Entry {
-            metrics,
+            metrics: app.metrics.clone(),
+            dashboard: app.dashboard.clone(),
             began: Instant::now(),
             request_id,
             dialect: None,
+            otherwise: NONE,
             caller: None,
             route: None,
             chain: None,
@@ -94,7 +113,7 @@ impl Entry {
             None => problem.text(&self.request_id),
         };
         let status = problem.status(self.dialect);
-        let kind = match problem {
+        let outcome = match problem {
             Problem::RateLimited { .. } => "limited",
             _ if status == StatusCode::TOO_MANY_REQUESTS => "overloaded",
             _ if status.is_server_error() => "failed",
@@ -103,7 +122,8 @@ impl Entry {
         if *problem == Problem::Unauthenticated {
             self.metrics.keys_refused.inc();
         }
-        self.outcome = Outcome::Refused(status, text, kind);
+        let (kind, message) = problem.account();
+        self.outcome = Outcome::Refused(Refused { status, text, outcome, kind, message });
     }
 }
 
@@ -112,14 +132,15 @@ impl Drop for Entry {
         let status = match &self.outcome {
             Outcome::Open => CLIENT_GONE,
             Outcome::Answered(_) => StatusCode::OK.as_u16(),
-            Outcome::Refused(status, ..) => status.as_u16(),
+            Outcome::Refused(refused) => refused.status.as_u16(),
         };
         let route = self.route.as_deref().unwrap_or(NONE);
-        let dialect = self.dialect.map_or(NONE, Dialect::name);
+        let dialect = self.dialect.map_or(self.otherwise, Dialect::name);
         let labels = RouteStatus { route: route.to_owned(), dialect: dialect.to_owned(), status };
         self.metrics.requests.get_or_create(&labels).inc();
         self.metrics.requests_in_flight.dec();
         self.count_for_caller();
+        self.show_operators();
 
         let request_id = &*self.request_id;
         let documents = self.documents;
@@ -160,11 +181,11 @@ impl Drop for Entry {
                 "answered"
             ),
             // Our fault is an error in the log; a client's own is not.
-            Outcome::Refused(_, error, _) if status == 500 => tracing::error!(
+            Outcome::Refused(Refused { text: error, .. }) if status == 500 => tracing::error!(
                 request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
                 "failed"
             ),
-            Outcome::Refused(_, error, _) => tracing::info!(
+            Outcome::Refused(Refused { text: error, .. }) => tracing::info!(
                 request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
                 "refused"
             ),
@@ -182,7 +203,7 @@ impl Entry {
         let outcome = match &self.outcome {
             Outcome::Open => "gone",
             Outcome::Answered(_) => "answered",
-            Outcome::Refused(.., kind) => kind,
+            Outcome::Refused(refused) => refused.outcome,
         };
         let labels = CallerOutcome { caller: name.to_string(), outcome };
         self.metrics.caller_requests.get_or_create(&labels).inc();
@@ -190,6 +211,19 @@ impl Entry {
             let labels = Caller { caller: name.to_string() };
             self.metrics.caller_pairs.get_or_create(&labels).inc_by(work.pairs);
             self.metrics.caller_tokens.get_or_create(&labels).inc_by(work.tokens);
+        }
+    }
+
+    fn show_operators(&self) {
+        if let Outcome::Refused(refused) = &self.outcome {
+            let what = What {
+                status: refused.status.as_u16(),
+                kind: refused.kind,
+                message: refused.message.clone(),
+                route: self.route.clone(),
+                caller: self.caller.as_ref().map(|(name, _)| name.clone()),
+            };
+            self.dashboard.failed(self.request_id.clone(), what);
         }
     }
 }

@@ -3,7 +3,8 @@
 //! A request goes from `connections` through `router` to `exchange`, which
 //! reads its `body`, decodes it by its `dialect`, asks a route, and encodes the
 //! answer or, by the table in `errors`, what went wrong. It knows routes and
-//! nothing behind them.
+//! nothing behind them. `operators` serves the page of `dashboard`, and `trial` the
+//! requests that are tried from it.
 
 mod activity;
 mod body;
@@ -20,10 +21,13 @@ mod headers;
 mod info;
 mod journal;
 mod openapi;
+mod operators;
+mod outgoing;
 mod router;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trial;
 
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz;
@@ -34,7 +38,6 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
@@ -46,10 +49,12 @@ pub use self::certificate::CertificateError;
 use self::connections::Door;
 use self::dialect::Bounds;
 use self::info::Described;
+use self::outgoing::Outgoing;
 use self::router::Endpoint;
 pub use self::tls::Tls;
 use crate::callers::{Caller, Callers};
 use crate::config::ServerSettings;
+use crate::dashboard::{Dashboard, Scene};
 use crate::metrics::Metrics;
 use crate::route::Routes;
 
@@ -97,6 +102,7 @@ pub struct App {
     serving: ArcSwap<Serving>,
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
+    dashboard: Arc<Dashboard>,
     room: Room,
     described: OnceLock<Described>,
     draining: AtomicBool,
@@ -109,6 +115,7 @@ impl App {
             room: Room::new(&settings),
             settings,
             metrics,
+            dashboard: Dashboard::new(),
             described: OnceLock::new(),
             draining: AtomicBool::new(false),
         })
@@ -127,6 +134,13 @@ impl App {
     /// Whether the server stops; it does not start again.
     fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What the operators' page shows beside metrics.
+    fn scene(&self) -> Scene {
+        let serving = self.serving();
+        let callers = !serving.callers.open();
+        Scene { callers, ..Scene::of(&serving.routes, serving.generation, self.draining()) }
     }
 
     /// Made when somebody asks for it.
@@ -180,6 +194,8 @@ pub async fn serve(
     let public = Door { listener: listeners.public, side: Side::Public, tls: acceptor };
     let public = connections::accept(public, app.clone(), public_stop.clone());
     let operations = Door { listener: listeners.operations, side: Side::Operations, tls: None };
+    let watching = connections::stopped(operations_stop.clone());
+    let watching = app.dashboard.sample(&app.metrics, || app.scene(), watching);
     let operations = connections::accept(operations, app.clone(), operations_stop);
     let orderly = async {
         let signal = async {
@@ -194,20 +210,25 @@ pub async fn serve(
         stop_operations.send_replace(true);
         (drained, until)
     };
-    let ((drained, until), connections, ()) = tokio::join!(orderly, operations, keeping);
+    let ((drained, until), connections, (), ()) =
+        tokio::join!(orderly, operations, keeping, watching);
     connections::drain(&app, connections, until).await;
     drained
 }
 
 /// Answers one request.
-async fn respond<B>(app: &App, side: Side, request: Request<B>) -> Response<Full<Bytes>>
+async fn respond<B>(app: &App, side: Side, request: Request<B>) -> Response<Outgoing>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
-    match router::resolve(side, &head.method, head.uri.path()) {
+    let whole = match router::resolve(side, &head.method, head.uri.path()) {
         Ok(Endpoint::Page(page)) => info::page(app, side, page, &head),
+        Ok(Endpoint::File(file)) => return operators::file(file, &head),
+        Ok(Endpoint::Events) => return operators::events(app, &head),
+        Ok(Endpoint::Try) => trial::answer(app, &head, body).await,
         Ok(Endpoint::Rerank(target)) => exchange::answer(app, Ok(target), &head, body).await,
         Err(problem) => exchange::answer(app, Err(problem), &head, body).await,
-    }
+    };
+    whole.map(Outgoing::from)
 }

@@ -6,12 +6,19 @@ use super::Side;
 use super::dialect::Dialect;
 use super::dialect::family::{Flavour, Version};
 use super::errors::Problem;
+use crate::dashboard::{self, File};
 
 /// What answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint<'p> {
     Rerank(Target<'p>),
     Page(Page),
+    /// Of the operators' page.
+    File(File),
+    /// What happens, for that page.
+    Events,
+    /// A request that is tried from that page.
+    Try,
 }
 
 /// What a path says about a rerank request.
@@ -48,13 +55,14 @@ pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoin
             Side::Public => {
                 "requests go to /rerank, /v1/rerank, /v2/rerank or /score, or below /routes/{route}; /docs has all paths"
             }
-            Side::Operations => "there are /metrics, /health, /ready and /info",
+            Side::Operations => "there are /, /metrics, /health, /ready and /info",
         };
         return Err(Problem::NoEndpoint(format!("nothing is at `{shown}`; {hint}")));
     };
     let allow = match endpoint {
-        Endpoint::Rerank(_) => "POST",
-        Endpoint::Page(_) => "GET, HEAD",
+        Endpoint::Rerank(_) | Endpoint::Try => "POST",
+        Endpoint::Page(_) | Endpoint::File(_) => "GET, HEAD",
+        Endpoint::Events => "GET",
     };
     if allow.split(", ").any(|allowed| allowed == method.as_str()) {
         Ok(endpoint)
@@ -78,8 +86,16 @@ fn endpoint(side: Side, path: &str) -> Option<Endpoint<'_>> {
     if let Some(page) = page {
         return Some(Endpoint::Page(page));
     }
+    if side == Side::Operations {
+        return match segments[..] {
+            [""] => Some(Endpoint::File(dashboard::INDEX)),
+            ["dashboard", name] => dashboard::file(name).map(Endpoint::File),
+            ["events"] => Some(Endpoint::Events),
+            ["try"] => Some(Endpoint::Try),
+            _ => None,
+        };
+    }
     let (route, rest) = match segments[..] {
-        _ if side == Side::Operations => return None,
         ["routes", route, ref rest @ ..] => (Some(route), rest),
         ref rest => (None, rest),
     };
@@ -131,6 +147,8 @@ mod tests {
                 let dialect = dialect.map_or("by body", Dialect::name);
                 format!("{dialect} at {}", route.unwrap_or("any"))
             }
+            Ok(Endpoint::File(file)) => format!("{:?}", file.media),
+            Ok(other) => format!("{other:?}"),
             Err(problem) => problem.status(None).as_u16().to_string(),
         }
     }
@@ -165,6 +183,9 @@ mod tests {
             "/jina/v2/rerank",
             "/v1",
             "/routes/a/docs",
+            "/events",
+            "/try",
+            "/dashboard/page.js",
         ] {
             assert_eq!(public(Method::POST, path), "404", "{path}");
         }
@@ -174,8 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn operators_see_pages_only() {
+    fn operators_see_pages_and_try_requests() {
         let operations = |method, path| resolved(Side::Operations, method, path);
+        assert_eq!(operations(Method::GET, "/"), "Html");
+        assert_eq!(operations(Method::HEAD, "/dashboard/page.js"), "JavaScript");
+        assert_eq!(operations(Method::GET, "/dashboard/mod.rs"), "404");
+        assert_eq!(operations(Method::GET, "/events"), "Events");
+        assert_eq!(operations(Method::POST, "/try"), "Try");
+        assert_eq!(operations(Method::GET, "/try"), "405");
+        assert_eq!(operations(Method::POST, "/events"), "405");
         assert_eq!(operations(Method::GET, "/metrics"), "Metrics");
         assert_eq!(operations(Method::GET, "/health"), "Health");
         assert_eq!(operations(Method::POST, "/rerank"), "404");

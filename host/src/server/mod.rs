@@ -141,7 +141,7 @@ fn announce(stack: &Stack, listeners: &Listeners) -> anyhow::Result<()> {
         );
     }
     tracing::info!("clients: {scheme}://{public} (/rerank, /v1/rerank, /v2/rerank, /info)");
-    tracing::info!("operators: http://{operations} (/metrics, /health, /ready)");
+    tracing::info!("operators: http://{operations} (/ in a browser, /metrics, /health, /ready)");
     Ok(())
 }
 

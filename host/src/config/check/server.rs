@@ -9,6 +9,7 @@ impl Check {
         ServerSettings {
             listen: self.address("server.listen", &raw.listen),
             ops_listen: self.address("server.ops_listen", &raw.ops_listen),
+            ops_hosts: self.hosts("server.ops_hosts", &raw.ops_hosts),
             connections_max: self.within(
                 "server.connections_max",
                 raw.connections_max,
@@ -63,5 +64,18 @@ impl Check {
                 .as_ref()
                 .map(|tls| TlsSettings { cert: tls.cert.clone(), key: tls.key.clone() }),
         }
+    }
+
+    /// Names of hosts, without a scheme or a port.
+    fn hosts(&mut self, key: &str, names: &[String]) -> Vec<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        for name in names {
+            if name.is_empty() || !name.chars().all(plain) {
+                self.fault(key, format!(
+                    "`{key}` has \"{name}\"; it must have names of hosts alone, like ops.example.com"
+                ));
+            }
+        }
+        names.iter().map(|name| name.to_ascii_lowercase()).collect()
     }
 }

@@ -167,7 +167,7 @@ impl Reply {
 
 impl Envelope {
     /// An ask of which the body says nothing but what is to be ranked.
-    fn ask(&self, query: Queries, documents: Vec<AskedDocument>) -> Ask {
+    pub fn ask(&self, query: Queries, documents: Vec<AskedDocument>) -> Ask {
         Ask {
             query,
             documents,

@@ -5,7 +5,7 @@ use crate::callers::Key;
 use crate::rerank::Priority;
 
 /// Callers with one key each: `name`, and lines of its table.
-fn known<const N: usize>(callers: [(&str, &str); N]) -> (Callers, [Key; N]) {
+pub fn known<const N: usize>(callers: [(&str, &str); N]) -> (Callers, [Key; N]) {
     let keys: [Key; N] = std::array::from_fn(|_| Key::random().unwrap());
     let tables = callers.iter().zip(&keys).map(|((name, lines), key)| {
         format!("[callers.{name}]\nkeys = [\"{}\"]\n{lines}\n", key.hash())
@@ -16,7 +16,7 @@ fn known<const N: usize>(callers: [(&str, &str); N]) -> (Callers, [Key; N]) {
     (Callers::new(&settings.callers, None), keys)
 }
 
-fn bearer(key: &Key) -> String {
+pub fn bearer(key: &Key) -> String {
     format!("authorization: Bearer {}\r\n", key.text())
 }
 

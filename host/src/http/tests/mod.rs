@@ -5,6 +5,7 @@ mod callers;
 mod connections;
 mod drain;
 mod http2;
+mod operators;
 mod requests;
 mod tls;
 
@@ -50,6 +51,16 @@ impl Default for Model {
             ready: AtomicBool::new(true),
             wait: Duration::ZERO,
         }
+    }
+}
+
+impl Rerank for Model {
+    fn rerank<'a>(
+        &'a self,
+        request: Asked,
+        _context: &'a Context,
+    ) -> BoxFuture<'a, Result<Ranking, Error>> {
+        async move { Ok(read_scores(&request)) }.boxed()
     }
 }
 
