@@ -120,6 +120,23 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// One word for each case: for metrics, where no text of a request belongs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Invalid(_) => "invalid",
+            Error::TooLarge { .. } => "too_large",
+            Error::NotFound(_) => "not_found",
+            Error::Denied(_) => "denied",
+            Error::Overloaded { .. } => "overloaded",
+            Error::DeadlineExceeded => "deadline_exceeded",
+            Error::PolicyFailed { .. } => "policy_failed",
+            Error::Unavailable { .. } => "unavailable",
+            Error::Internal(_) => "internal",
+        }
+    }
+}
+
 /// Order of service among requests that wait; larger is served earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {

@@ -285,7 +285,7 @@ impl Route {
     fn check_wait(&self, priority: Priority, timeout: Duration) -> Result<(), Error> {
         let wait = self.model.wait(&self.name, priority, self.weight);
         match wait.checked_sub(timeout.mul_f64(WAIT_SHARE_MAX)) {
-            Some(over) if !over.is_zero() => Err(overloaded(over)),
+            Some(over) if !over.is_zero() => Err(self.shed("wait", over)),
             _ => Ok(()),
         }
     }
@@ -293,9 +293,17 @@ impl Route {
     fn admit(&self, ask: &Ask) -> Result<Allowance, Error> {
         let admitted = self.model.admission().admit(self.needs(ask), self.model.retry_after());
         admitted.map_err(|error| match error {
-            Error::Overloaded { retry_after } => overloaded(retry_after),
+            Error::Overloaded { retry_after } => self.shed("admission", retry_after),
             error => error,
         })
+    }
+
+    /// The refusal of a request for which there is no room, counted by the reason.
+    fn shed(&self, reason: &'static str, retry_after: Duration) -> Error {
+        let labels = metrics::RouteShed { route: self.name.to_string(), reason };
+        self.metrics.shed.get_or_create(&labels).inc();
+        let retry_after = retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+        Error::Overloaded { retry_after }
     }
 
     /// A bound on what the request may cost the model, its chain included.
@@ -329,10 +337,6 @@ impl Route {
             observe("guest_cpu", report.time(Stage::GuestCpu));
         }
     }
-}
-
-fn overloaded(retry_after: Duration) -> Error {
-    Error::Overloaded { retry_after: retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
 }
 
 /// Every route of a server, and which one serves whom.

@@ -376,9 +376,10 @@ impl Worker {
         let queued = self.schedule.queued();
         self.meters.queue_pairs.set(queued.pairs as i64);
         self.meters.queue_tokens.set(queued.tokens as i64);
+        self.meters.queue_age.set(self.schedule.oldest());
         let replicas: Vec<_> = self.replicas.iter().map(Replica::state).collect();
         for (state, meters) in replicas.iter().zip(&mut self.meters.replicas) {
-            meters.up.set(state.is_up());
+            meters.set(state);
         }
         let status = Status {
             traits: self.replicas.iter().find_map(Replica::traits).cloned(),

@@ -85,6 +85,25 @@ impl Problem {
         }
     }
 
+    /// One word for each case, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Problem::Malformed(_) => "malformed",
+            Problem::Empty(_) => "empty",
+            Problem::Header(_) => "header",
+            Problem::BodyBroken => "body_broken",
+            Problem::BodySlow { .. } => "body_slow",
+            Problem::BodyTooLarge { .. } => "body_too_large",
+            Problem::MediaType(_) => "media_type",
+            Problem::NoEndpoint(_) => "no_endpoint",
+            Problem::Method { .. } => "method",
+            Problem::Unauthenticated => "unauthenticated",
+            Problem::Forbidden(_) => "forbidden",
+            Problem::RateLimited { .. } => "rate_limited",
+            Problem::Domain(error) => error.kind(),
+        }
+    }
+
     /// What the caller reads.
     pub fn text(&self, request_id: &str) -> String {
         match self {

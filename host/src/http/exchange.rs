@@ -103,7 +103,11 @@ where
             return Err(problem);
         }
     };
-    let body = app.room.collect(&head.headers, body).await?;
+    let body = app.room.collect(&head.headers, body).await.inspect_err(|problem| {
+        if matches!(problem, Problem::Domain(Error::Overloaded { .. })) {
+            entry.shed("bodies");
+        }
+    })?;
     let object = Object::body(&body.bytes)?;
     let dialect = Dialect::recognise(target.dialect, &object)?;
     entry.dialect = Some(dialect);

@@ -11,7 +11,7 @@ use super::credentials::Visitor;
 use super::dialect::Dialect;
 use super::errors::Problem;
 use crate::callers::Holder;
-use crate::metrics::{Caller, CallerOutcome, Metrics, RouteStatus};
+use crate::metrics::{Caller, CallerOutcome, Metrics, RouteError, RouteShed, RouteStatus};
 use crate::rerank::Stage;
 use crate::route::Answer;
 
@@ -100,10 +100,24 @@ impl Entry {
             _ if status.is_server_error() => "failed",
             _ => "refused",
         };
-        if *problem == Problem::Unauthenticated {
-            self.metrics.keys_refused.inc();
+        match problem {
+            Problem::Unauthenticated => _ = self.metrics.keys_refused.inc(),
+            Problem::RateLimited { .. } => self.shed("rate"),
+            _ => {}
         }
+        let labels = RouteError { route: self.route_name().to_owned(), kind: problem.kind() };
+        self.metrics.errors.get_or_create(&labels).inc();
         self.outcome = Outcome::Refused(status, text, kind);
+    }
+
+    /// The request is refused because something is full.
+    pub fn shed(&self, reason: &'static str) {
+        let labels = RouteShed { route: self.route_name().to_owned(), reason };
+        self.metrics.shed.get_or_create(&labels).inc();
+    }
+
+    fn route_name(&self) -> &str {
+        self.route.as_deref().unwrap_or(NONE)
     }
 }
 
@@ -114,7 +128,7 @@ impl Drop for Entry {
             Outcome::Answered(_) => StatusCode::OK.as_u16(),
             Outcome::Refused(status, ..) => status.as_u16(),
         };
-        let route = self.route.as_deref().unwrap_or(NONE);
+        let route = self.route_name();
         let dialect = self.dialect.map_or(NONE, Dialect::name);
         let labels = RouteStatus { route: route.to_owned(), dialect: dialect.to_owned(), status };
         self.metrics.requests.get_or_create(&labels).inc();

@@ -36,6 +36,7 @@ pub(super) async fn call(
     // The order of these is the order in which they must not be dropped: the
     // store before its place in the pool and before the bill.
     let Some(_place) = policy.sandbox.place(&policy.share) else {
+        policy.sandbox.shed(&context.route);
         return Err(Error::Overloaded { retry_after: INSTANCES_RETRY_MS });
     };
     let bill = Bill::open(policy, &context.report);
