@@ -23,4 +23,5 @@ pub mod replica;
 pub mod rerank;
 pub mod route;
 pub mod server;
+pub mod telemetry;
 pub mod tokenize;

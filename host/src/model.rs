@@ -250,13 +250,27 @@ impl Model {
     }
 
     async fn score(&self, request: Request, context: &Context) -> Result<Ranking, Error> {
+        let mut span = context.trace.span_of("model", &self.name);
+        span.count("maitred.documents", request.documents.len() as u64);
+        let context = context.under(span.trace());
+        let ranking = self.score_here(request, &context).await;
+        span.end(ranking.as_ref().err().map(Error::kind));
+        ranking
+    }
+
+    async fn score_here(&self, request: Request, context: &Context) -> Result<Ranking, Error> {
         let documents = request.documents;
         if documents.is_empty() {
             return Ok(ranking(&documents, |_| 0.0));
         }
         self.take_share(&request.query, &documents, context)?;
-        let pairs = self.encode(request.query, &documents, context).await?;
-        let distinct = Distinct::of(pairs);
+        let mut span = context.trace.span("tokenize");
+        let encoded = self.encode(request.query, &documents, context).await;
+        if let Ok(pairs) = &encoded {
+            span.count("maitred.tokens", pairs.iter().map(|pair| pair.tokens() as u64).sum());
+        }
+        span.end(encoded.as_ref().err().map(Error::kind));
+        let distinct = Distinct::of(encoded?);
         let shared = documents.len() - distinct.pairs.len();
         self.pairs_shared.inc_by(shared as u64);
         let call = Call {
@@ -266,7 +280,7 @@ impl Model {
             priority: context.priority,
             deadline: context.deadline,
         };
-        let scored = self.batcher.score(call).await;
+        let scored = self.batcher.score_under(call, context.trace.clone()).await;
         let scored = scored.map_err(|error| self.batch_error(error, &context.route))?;
         context.report.add_time(Stage::Queue, scored.queue);
         context.report.add_time(Stage::Inference, scored.inference);

@@ -19,6 +19,7 @@ use crate::rerank::{
     Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranking, Report, Request,
     Rerank, Scale, Stage,
 };
+use crate::telemetry::Trace;
 
 /// Share of a request's time that it may be expected to wait in the queue; the
 /// rest is for its own work, and for the estimate's error.
@@ -47,6 +48,8 @@ pub struct Ask {
     pub filtered: Option<Filtered>,
     pub request_id: Arc<str>,
     pub caller: Option<Arc<str>>,
+    /// Under what its spans begin.
+    pub trace: Trace,
 }
 
 /// What the documents are ranked by.
@@ -101,7 +104,7 @@ pub struct Answer {
     pub order_only: bool,
     /// Documents that a policy left out, whether or not `results` has them.
     pub filtered: usize,
-    pub report: Report,
+    pub report: Arc<Report>,
     pub took: Duration,
 }
 
@@ -195,10 +198,11 @@ impl Route {
     /// Serves one request, from the client's words to the client's answer.
     pub async fn rerank(&self, ask: Ask) -> Result<Answer, Error> {
         let began = Instant::now();
-        self.check(&ask)?;
         let timeout = ask.timeout.unwrap_or(Duration::MAX).min(self.limits.request_ms_max);
-        self.check_wait(ask.priority, timeout)?;
-        let allowance = self.admit(&ask)?;
+        let span = ask.trace.span("admission");
+        let admitted = self.admit(&ask, timeout);
+        span.end(admitted.as_ref().err().map(Error::kind));
+        let allowance = admitted?;
         let context = Context {
             request_id: ask.request_id,
             route: self.name.clone(),
@@ -209,8 +213,9 @@ impl Route {
             wanted: ask.top_n,
             truncate: ask.truncate,
             lengths: ask.lengths,
-            allowance,
-            report: Report::default(),
+            allowance: Arc::new(allowance),
+            report: Arc::default(),
+            trace: ask.trace,
         };
         let sent = ask.documents.len();
         // All of them or none: the first error drops the rest.
@@ -240,6 +245,17 @@ impl Route {
             filtered,
             report: context.report,
             took,
+        })
+    }
+
+    /// The request's share of the model, if it can be served in its time.
+    fn admit(&self, ask: &Ask, timeout: Duration) -> Result<Allowance, Error> {
+        self.check(ask)?;
+        self.check_wait(ask.priority, timeout)?;
+        let admitted = self.model.admission().admit(self.needs(ask), self.model.retry_after());
+        admitted.map_err(|error| match error {
+            Error::Overloaded { retry_after } => self.shed("admission", retry_after),
+            error => error,
         })
     }
 
@@ -288,14 +304,6 @@ impl Route {
             Some(over) if !over.is_zero() => Err(self.shed("wait", over)),
             _ => Ok(()),
         }
-    }
-
-    fn admit(&self, ask: &Ask) -> Result<Allowance, Error> {
-        let admitted = self.model.admission().admit(self.needs(ask), self.model.retry_after());
-        admitted.map_err(|error| match error {
-            Error::Overloaded { retry_after } => self.shed("admission", retry_after),
-            error => error,
-        })
     }
 
     /// The refusal of a request for which there is no room, counted by the reason.

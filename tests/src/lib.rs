@@ -3,6 +3,7 @@
 //! what devices are tested with.
 
 pub mod clients;
+pub mod collector;
 pub mod fake;
 pub mod fixtures;
 pub mod guests;

@@ -85,7 +85,7 @@ impl Problem {
         }
     }
 
-    /// One word for each case, for metrics.
+    /// One word for each case, for metrics and traces.
     pub fn kind(&self) -> &'static str {
         match self {
             Problem::Malformed(_) => "malformed",

@@ -21,11 +21,12 @@ use super::credentials::visitor;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
-use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
+use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id, trace_caller};
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
 use crate::route::{Answer, Route};
+use crate::telemetry::Span;
 
 const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
 const CHAIN: HeaderName = HeaderName::from_static("x-maitred-chain");
@@ -34,6 +35,8 @@ const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
 /// How a client shows who it is (RFC 6750).
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"maitred\"");
 const FILTERED: HeaderName = HeaderName::from_static("x-maitred-filtered");
+/// Where the request is in its trace (W3C Trace Context, level 2).
+const TRACE: HeaderName = HeaderName::from_static("traceresponse");
 const TRUNCATED: HeaderName = HeaderName::from_static("x-maitred-truncated");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -50,7 +53,12 @@ where
 {
     let id = request_id(&head.headers);
     let known_id = id.clone().unwrap_or_else(|_| new_request_id());
-    let mut entry = Entry::new(app.metrics.clone(), known_id);
+    let span = match app.tracer.is_on() {
+        true => app.tracer.request(&trace_caller(&head.headers)),
+        false => Span::default(),
+    };
+    let trace = span.response();
+    let mut entry = Entry::new(app, known_id, span);
     entry.dialect = target.as_ref().ok().and_then(|target| target.dialect);
     let outcome = rank(app, id.and(target), head, body, &mut entry);
     // A panic is a bug of ours; the other requests of its connection must not
@@ -59,7 +67,7 @@ where
         let detail = "the request's handler panicked";
         Err(Problem::Domain(Error::Internal(detail.into())))
     });
-    match outcome {
+    let mut response = match outcome {
         Ok((answer, encoded)) => {
             entry.answered(&answer);
             success(&answer, encoded, &entry.request_id)
@@ -72,7 +80,11 @@ where
             }
             response
         }
+    };
+    if let Some(trace) = trace {
+        response.headers_mut().insert(TRACE, visible(&trace));
     }
+    response
 }
 
 async fn rank<B>(
@@ -120,6 +132,7 @@ where
     entry.route = Some(route.name.clone());
     entry.chain = Some(route.chain.clone());
     call.ask.caller = visitor.name();
+    call.ask.trace = entry.span.trace();
     call.ask.priority = visitor.granted(call.ask.priority);
     let charge = visitor.charge(call.ask.documents.len())?;
     let answer = match ask(route, call.ask).await {
@@ -210,7 +223,7 @@ pub fn refusal(
 }
 
 /// Request ids and the names in routes and chains were checked to be visible
-/// ASCII.
+/// ASCII; places in traces are digits.
 fn visible(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("the text was checked to be visible ASCII")
 }

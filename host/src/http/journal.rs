@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use tokio::time::Instant;
 
+use super::App;
 use super::credentials::Visitor;
 use super::dialect::Dialect;
 use super::errors::Problem;
@@ -14,6 +15,7 @@ use crate::callers::Holder;
 use crate::metrics::{Caller, CallerOutcome, Metrics, RouteError, RouteShed, RouteStatus};
 use crate::rerank::Stage;
 use crate::route::Answer;
+use crate::telemetry::Span;
 
 /// What proxies log when the client left before its answer.
 const CLIENT_GONE: u16 = 499;
@@ -32,13 +34,25 @@ pub struct Entry {
     /// What computed the answer, or was to.
     pub chain: Option<Arc<str>>,
     pub documents: usize,
+    /// The request's own; it ends with this.
+    pub span: Span,
     outcome: Outcome,
 }
 
 enum Outcome {
     Open,
     Answered(Work),
-    Refused(StatusCode, String, &'static str),
+    Refused(Refused),
+}
+
+struct Refused {
+    status: StatusCode,
+    /// For the log.
+    text: String,
+    /// What a caller's requests are counted by.
+    outcome: &'static str,
+    /// What was wrong, for metrics and traces.
+    word: &'static str,
 }
 
 /// What an answer cost.
@@ -53,10 +67,10 @@ struct Work {
 }
 
 impl Entry {
-    pub fn new(metrics: Arc<Metrics>, request_id: Arc<str>) -> Self {
-        metrics.requests_in_flight.inc();
+    pub fn new(app: &App, request_id: Arc<str>, span: Span) -> Self {
+        app.metrics.requests_in_flight.inc();
         Entry {
-            metrics,
+            metrics: app.metrics.clone(),
             began: Instant::now(),
             request_id,
             dialect: None,
@@ -64,6 +78,7 @@ impl Entry {
             route: None,
             chain: None,
             documents: 0,
+            span,
             outcome: Outcome::Open,
         }
     }
@@ -94,7 +109,7 @@ impl Entry {
             None => problem.text(&self.request_id),
         };
         let status = problem.status(self.dialect);
-        let kind = match problem {
+        let outcome = match problem {
             Problem::RateLimited { .. } => "limited",
             _ if status == StatusCode::TOO_MANY_REQUESTS => "overloaded",
             _ if status.is_server_error() => "failed",
@@ -107,7 +122,8 @@ impl Entry {
         }
         let labels = RouteError { route: self.route_name().to_owned(), kind: problem.kind() };
         self.metrics.errors.get_or_create(&labels).inc();
-        self.outcome = Outcome::Refused(status, text, kind);
+        let word = problem.kind();
+        self.outcome = Outcome::Refused(Refused { status, text, outcome, word });
     }
 
     /// The request is refused because something is full.
@@ -126,7 +142,7 @@ impl Drop for Entry {
         let status = match &self.outcome {
             Outcome::Open => CLIENT_GONE,
             Outcome::Answered(_) => StatusCode::OK.as_u16(),
-            Outcome::Refused(status, ..) => status.as_u16(),
+            Outcome::Refused(refused) => refused.status.as_u16(),
         };
         let route = self.route_name();
         let dialect = self.dialect.map_or(NONE, Dialect::name);
@@ -134,7 +150,11 @@ impl Drop for Entry {
         self.metrics.requests.get_or_create(&labels).inc();
         self.metrics.requests_in_flight.dec();
         self.count_for_caller();
+        let trace_id = self.span.trace_id();
+        let trace_id = trace_id.as_deref();
+        self.end_span(status);
 
+        let route = self.route_name();
         let request_id = &*self.request_id;
         let documents = self.documents;
         // Fields without a value are not written.
@@ -145,6 +165,7 @@ impl Drop for Entry {
             Outcome::Open => {
                 tracing::info!(
                     request_id,
+                    trace_id,
                     route,
                     dialect,
                     status,
@@ -157,6 +178,7 @@ impl Drop for Entry {
             }
             Outcome::Answered(work) => tracing::info!(
                 request_id,
+                trace_id,
                 route,
                 dialect,
                 status,
@@ -174,19 +196,55 @@ impl Drop for Entry {
                 "answered"
             ),
             // Our fault is an error in the log; a client's own is not.
-            Outcome::Refused(_, error, _) if status == 500 => tracing::error!(
-                request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
-                "failed"
+            Outcome::Refused(Refused { text: error, .. }) if status == 500 => tracing::error!(
+                request_id, trace_id, route, dialect, status, caller, key_id, documents, took_ms,
+                error, "failed"
             ),
-            Outcome::Refused(_, error, _) => tracing::info!(
-                request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
-                "refused"
+            Outcome::Refused(Refused { text: error, .. }) => tracing::info!(
+                request_id, trace_id, route, dialect, status, caller, key_id, documents, took_ms,
+                error, "refused"
             ),
         }
     }
 }
 
 impl Entry {
+    /// What a trace tells of the request. That it was refused is no failure of the
+    /// server's, and so none of the span; the kind of error is there all the same.
+    fn end_span(&mut self, status: u16) {
+        let mut span = std::mem::take(&mut self.span);
+        span.word("http.request.method", "POST");
+        span.count("maitred.documents", self.documents as u64);
+        if let Some(dialect) = self.dialect {
+            span.word("maitred.dialect", dialect.name());
+        }
+        if let Some(route) = &self.route {
+            span.name("maitred.route", route);
+        }
+        if let Some((caller, _)) = &self.caller {
+            span.name("maitred.caller", caller);
+        }
+        match &self.outcome {
+            // It ends as dropped.
+            Outcome::Open => {}
+            Outcome::Answered(work) => {
+                span.count("http.response.status_code", status.into());
+                span.count("maitred.pairs", work.pairs);
+                span.count("maitred.tokens", work.tokens);
+                span.flag("maitred.bypassed", work.bypassed);
+                span.end(None);
+            }
+            Outcome::Refused(refused) => {
+                span.count("http.response.status_code", status.into());
+                if refused.status.is_server_error() {
+                    return span.end(Some(refused.word));
+                }
+                span.word("error.type", refused.word);
+                span.end(None);
+            }
+        }
+    }
+
     /// What the caller used. Labels are names out of the configuration, so there
     /// are no more series than an operator wrote.
     fn count_for_caller(&self) {
@@ -196,7 +254,7 @@ impl Entry {
         let outcome = match &self.outcome {
             Outcome::Open => "gone",
             Outcome::Answered(_) => "answered",
-            Outcome::Refused(.., kind) => kind,
+            Outcome::Refused(refused) => refused.outcome,
         };
         let labels = CallerOutcome { caller: name.to_string(), outcome };
         self.metrics.caller_requests.get_or_create(&labels).inc();

@@ -52,6 +52,7 @@ use crate::callers::{Caller, Callers};
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 use crate::route::Routes;
+use crate::telemetry::Tracer;
 
 /// What the configuration offers to clients. It is replaced as a whole, and a
 /// request keeps to the end the one that it began with.
@@ -97,18 +98,30 @@ pub struct App {
     serving: ArcSwap<Serving>,
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
+    tracer: Tracer,
     room: Room,
     described: OnceLock<Described>,
     draining: AtomicBool,
 }
 
 impl App {
+    /// Traces nothing.
     pub fn new(serving: Serving, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::traced(serving, settings, metrics, Tracer::default())
+    }
+
+    pub fn traced(
+        serving: Serving,
+        settings: ServerSettings,
+        metrics: Arc<Metrics>,
+        tracer: Tracer,
+    ) -> Arc<Self> {
         Arc::new(App {
             serving: ArcSwap::from_pointee(serving),
             room: Room::new(&settings),
             settings,
             metrics,
+            tracer,
             described: OnceLock::new(),
             draining: AtomicBool::new(false),
         })

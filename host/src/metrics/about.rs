@@ -96,7 +96,8 @@ What `/metrics` on the operators' listener says, in OpenMetrics 1.0. Made by the
 
 Labels hold names out of the configuration or words of the lists below, so no client can make
 a series. A family appears with its first series, and a series with its first event; what is not
-measured is absent, and never 0. Histograms have `_bucket`, `_sum` and `_count`.
+measured is absent, and never 0. Histograms have `_bucket`, `_sum` and `_count`. There are no
+exemplars: the log line of each request has its `trace_id` beside the times of its stages.
 
 ";
 

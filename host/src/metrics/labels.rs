@@ -138,6 +138,12 @@ label_sets! {
         outcome: String,
     }
 
+    SpansDropped {
+        /// `queue` (`telemetry.queue_spans_max`), `export` (the collector did not take
+        /// them) or `shutdown` (the grace was over)
+        reason: &'static str,
+    }
+
     Build {
         /// of the program
         version: &'static str,

@@ -202,6 +202,10 @@ families! {
     reload_refused: Gauge;
     /// When the server last found that it serves what is configured, since 1970.
     reload_success_time: Moment, in Seconds;
+    /// Spans that a collector took.
+    spans_exported: Counter;
+    /// Spans that no collector took.
+    spans_dropped: Family<SpansDropped, Counter>;
     /// 1, with the version of the program.
     build_info: Family<Build, Gauge>;
 }
