@@ -4,6 +4,7 @@
 
 pub mod clients;
 pub mod collector;
+pub mod deploy;
 pub mod fake;
 pub mod fixtures;
 pub mod guests;

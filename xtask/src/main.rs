@@ -2,6 +2,7 @@
 //! README's two; the others are their parts, useful alone.
 
 mod arm;
+mod debian;
 mod demo;
 mod fuzz;
 mod guests;

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::fuzz::{self, FuzzArguments};
 use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
-use crate::{arm, guests, metal, python};
+use crate::{arm, debian, guests, metal, python};
 
 /// Real clients, each with what it needs in an environment of its own: they do not
 /// agree on each other's versions.
@@ -58,6 +58,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     }
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
     if arguments.slow {
+        debian::require("promtool", "prometheus")?;
         fuzz::fuzz(&FuzzArguments::short())?;
         arm::test()?;
     }

@@ -99,6 +99,8 @@ a series. A family appears with its first series, and a series with its first ev
 measured is absent, and never 0. Histograms have `_bucket`, `_sum` and `_count`. There are no
 exemplars: the log line of each request has its `trace_id` beside the times of its stages.
 
+`deploy/` has rules and a dashboard that use them.
+
 ";
 
     fn table() -> String {
