@@ -24,4 +24,5 @@ pub mod replica;
 pub mod rerank;
 pub mod route;
 pub mod server;
+pub mod telemetry;
 pub mod tokenize;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Admission, Work};
@@ -23,7 +24,7 @@ use crate::replica::{Plan, State, WarmUp};
 use crate::rerank::{
     Context, Document, Error, Lengths, Priority, Ranked, Ranking, Request, Rerank, Scale, Stage,
 };
-use crate::tokenize::{Encoded, PairEncoder, TokenizeError, TokenizerPool};
+use crate::tokenize::{Encoded, PairEncoder, PoolMeters, TokenizeError, TokenizerPool};
 
 /// Bounds of what a client is told to wait before it tries again: less would be
 /// a busy loop, more would be a guess.
@@ -82,6 +83,7 @@ pub struct Model {
     traits: EngineTraits,
     pairs_shared: Counter,
     pairs_truncated: Counter,
+    shed: Family<metrics::RouteShed, Counter>,
 }
 
 /// Why a model does not run.
@@ -139,7 +141,11 @@ impl Model {
             settings.tokenizers,
             // Whoever comes here holds at least a pair's place.
             settings.batch.queue_pairs_max as usize,
-            metrics.tokenizer_queue.get_or_create(&label).clone(),
+            PoolMeters {
+                waiting: metrics.tokenizer_queue.get_or_create(&label).clone(),
+                threads: metrics.tokenizer_threads.get_or_create(&label).clone(),
+                busy: metrics.tokenizer_busy.get_or_create(&label).clone(),
+            },
         )?;
         let batcher = Batcher::start(plan, settings.replicas, &settings.batch, metrics);
         let traits = match first_up(&name, &batcher).await {
@@ -168,6 +174,7 @@ impl Model {
             source: parts.source,
             pairs_shared: metrics.pairs_shared.get_or_create(&label).clone(),
             pairs_truncated: metrics.pairs_truncated.get_or_create(&label).clone(),
+            shed: metrics.shed.clone(),
             name,
         }))
     }
@@ -204,17 +211,11 @@ impl Model {
 
     /// What `/info` tells of it.
     pub fn info(&self) -> ModelInfo {
-        let word = |state: &State| match state {
-            State::Starting => "starting",
-            State::Idle => "idle",
-            State::Busy => "busy",
-            State::Failed { .. } => "failed",
-        };
         ModelInfo {
             name: self.name.clone(),
             source: self.source.clone(),
             traits: self.traits.clone(),
-            replicas: self.batcher.status().replicas.iter().map(word).collect(),
+            replicas: self.batcher.status().replicas.iter().map(State::name).collect(),
         }
     }
 
@@ -249,13 +250,27 @@ impl Model {
     }
 
     async fn score(&self, request: Request, context: &Context) -> Result<Ranking, Error> {
+        let mut span = context.trace.span_of("model", &self.name);
+        span.count("maitred.documents", request.documents.len() as u64);
+        let context = context.under(span.trace());
+        let ranking = self.score_here(request, &context).await;
+        span.end(ranking.as_ref().err().map(Error::kind));
+        ranking
+    }
+
+    async fn score_here(&self, request: Request, context: &Context) -> Result<Ranking, Error> {
         let documents = request.documents;
         if documents.is_empty() {
             return Ok(ranking(&documents, |_| 0.0));
         }
         self.take_share(&request.query, &documents, context)?;
-        let pairs = self.encode(request.query, &documents, context).await?;
-        let distinct = Distinct::of(pairs);
+        let mut span = context.trace.span("tokenize");
+        let encoded = self.encode(request.query, &documents, context).await;
+        if let Ok(pairs) = &encoded {
+            span.count("maitred.tokens", pairs.iter().map(|pair| pair.tokens() as u64).sum());
+        }
+        span.end(encoded.as_ref().err().map(Error::kind));
+        let distinct = Distinct::of(encoded?);
         let shared = documents.len() - distinct.pairs.len();
         self.pairs_shared.inc_by(shared as u64);
         let call = Call {
@@ -265,8 +280,8 @@ impl Model {
             priority: context.priority,
             deadline: context.deadline,
         };
-        let scored = self.batcher.score(call).await;
-        let scored = scored.map_err(|error| self.batch_error(error))?;
+        let scored = self.batcher.score_under(call, context.trace.clone()).await;
+        let scored = scored.map_err(|error| self.batch_error(error, &context.route))?;
         context.report.add_time(Stage::Queue, scored.queue);
         context.report.add_time(Stage::Inference, scored.inference);
         Ok(ranking(&documents, |place| scored.logits[distinct.places[place]]))
@@ -315,7 +330,7 @@ impl Model {
         let encoded = timeout_at(context.deadline, encoding)
             .await
             .map_err(|_| Error::DeadlineExceeded)?
-            .map_err(|error| self.tokenize_error(error, documents))?;
+            .map_err(|error| self.tokenize_error(error, documents, &context.route))?;
         let tokens = encoded.pairs.iter().map(|pair| pair.tokens() as u64).sum();
         let (pairs, truncated) = (encoded.pairs.len() as u64, encoded.truncated as u64);
         context.report.add_pairs(pairs, tokens, truncated);
@@ -324,7 +339,7 @@ impl Model {
         Ok(encoded.pairs)
     }
 
-    fn tokenize_error(&self, error: TokenizeError, documents: &[Document]) -> Error {
+    fn tokenize_error(&self, error: TokenizeError, documents: &[Document], route: &str) -> Error {
         // The caller knows a document by its index, not by its place here.
         let named = |place: usize| documents[place].id.index as usize;
         match error {
@@ -341,7 +356,10 @@ impl Model {
                     .to_string(),
             ),
             TokenizeError::NoRoom { .. } => Error::Invalid(error.to_string()),
-            TokenizeError::Full { .. } => Error::Overloaded { retry_after: self.retry_after() },
+            TokenizeError::Full { .. } => {
+                self.count_shed(route, "tokenizer");
+                Error::Overloaded { retry_after: self.retry_after() }
+            }
             TokenizeError::Stopped => self.stopped(),
             TokenizeError::Unsupported { .. } | TokenizeError::Failed(_) => {
                 Error::Internal(format!("model `{}`: {error}", self.name))
@@ -349,12 +367,14 @@ impl Model {
         }
     }
 
-    fn batch_error(&self, error: BatchError) -> Error {
+    fn batch_error(&self, error: BatchError, route: &str) -> Error {
         match error {
             BatchError::DeadlineExceeded => Error::DeadlineExceeded,
-            BatchError::Overloaded { retry_after } => Error::Overloaded {
-                retry_after: retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
-            },
+            BatchError::Overloaded { retry_after } => {
+                self.count_shed(route, "wait");
+                let retry_after = retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+                Error::Overloaded { retry_after }
+            }
             BatchError::Failed { .. } => Error::Internal(format!("model `{}`: {error}", self.name)),
             BatchError::Unavailable { retry_after } => Error::Unavailable {
                 reason: format!("no replica of the model `{}` is in service", self.name),
@@ -362,6 +382,11 @@ impl Model {
             },
             BatchError::Stopped => self.stopped(),
         }
+    }
+
+    fn count_shed(&self, route: &str, reason: &'static str) {
+        let labels = metrics::RouteShed { route: route.to_owned(), reason };
+        self.shed.get_or_create(&labels).inc();
     }
 
     fn stopped(&self) -> Error {

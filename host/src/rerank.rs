@@ -3,6 +3,7 @@
 //!
 //! This file knows no serde, WIT, tensor or status code.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::admission::Allowance;
+use crate::telemetry::Trace;
 
 /// A stage of a route. Policies and models are the same thing to whoever calls
 /// them. Dropping the future cancels everything that it caused.
@@ -120,6 +122,24 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// One word for each case: for metrics and traces, where no text of a request
+    /// belongs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Invalid(_) => "invalid",
+            Error::TooLarge { .. } => "too_large",
+            Error::NotFound(_) => "not_found",
+            Error::Denied(_) => "denied",
+            Error::Overloaded { .. } => "overloaded",
+            Error::DeadlineExceeded => "deadline_exceeded",
+            Error::PolicyFailed { .. } => "policy_failed",
+            Error::Unavailable { .. } => "unavailable",
+            Error::Internal(_) => "internal",
+        }
+    }
+}
+
 /// Order of service among requests that wait; larger is served earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Priority {
@@ -134,8 +154,8 @@ impl Priority {
 }
 
 /// Everything about a request that is not its text: what stages may ask, what
-/// they may still use, and what they report.
-#[derive(Debug)]
+/// they may still use, and what they report. A clone is of the same request.
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Names the request in logs and in the answer's headers.
     pub request_id: Arc<str>,
@@ -155,8 +175,10 @@ pub struct Context {
     pub truncate: Option<bool>,
     pub lengths: Lengths,
     /// The share of the model that this request was admitted with.
-    pub allowance: Allowance,
-    pub report: Report,
+    pub allowance: Arc<Allowance>,
+    pub report: Arc<Report>,
+    /// Under what a stage begins its spans.
+    pub trace: Trace,
 }
 
 /// How much of its texts a client lets the model read, beside what the model can
@@ -174,6 +196,14 @@ pub struct Lengths {
 }
 
 impl Context {
+    /// The same for a stage that another one asks.
+    pub fn under(&self, trace: Trace) -> Cow<'_, Context> {
+        match trace.is_on() {
+            true => Cow::Owned(Context { trace, ..self.clone() }),
+            false => Cow::Borrowed(self),
+        }
+    }
+
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

@@ -19,6 +19,7 @@ use crate::rerank::{
     Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranking, Report, Request,
     Rerank, Scale, Stage,
 };
+use crate::telemetry::Trace;
 
 /// Share of a request's time that it may be expected to wait in the queue; the
 /// rest is for its own work, and for the estimate's error.
@@ -47,6 +48,8 @@ pub struct Ask {
     pub filtered: Option<Filtered>,
     pub request_id: Arc<str>,
     pub caller: Option<Arc<str>>,
+    /// Under what its spans begin.
+    pub trace: Trace,
 }
 
 /// What the documents are ranked by.
@@ -101,7 +104,7 @@ pub struct Answer {
     pub order_only: bool,
     /// Documents that a policy left out, whether or not `results` has them.
     pub filtered: usize,
-    pub report: Report,
+    pub report: Arc<Report>,
     pub took: Duration,
 }
 
@@ -195,10 +198,11 @@ impl Route {
     /// Serves one request, from the client's words to the client's answer.
     pub async fn rerank(&self, ask: Ask) -> Result<Answer, Error> {
         let began = Instant::now();
-        self.check(&ask)?;
         let timeout = ask.timeout.unwrap_or(Duration::MAX).min(self.limits.request_ms_max);
-        self.check_wait(ask.priority, timeout)?;
-        let allowance = self.admit(&ask)?;
+        let span = ask.trace.span("admission");
+        let admitted = self.admit(&ask, timeout);
+        span.end(admitted.as_ref().err().map(Error::kind));
+        let allowance = admitted?;
         let context = Context {
             request_id: ask.request_id,
             route: self.name.clone(),
@@ -209,8 +213,9 @@ impl Route {
             wanted: ask.top_n,
             truncate: ask.truncate,
             lengths: ask.lengths,
-            allowance,
-            report: Report::default(),
+            allowance: Arc::new(allowance),
+            report: Arc::default(),
+            trace: ask.trace,
         };
         let sent = ask.documents.len();
         // All of them or none: the first error drops the rest.
@@ -260,6 +265,17 @@ impl Route {
         }
     }
 
+    /// The request's share of the model, if it can be served in its time.
+    fn admit(&self, ask: &Ask, timeout: Duration) -> Result<Allowance, Error> {
+        self.check(ask)?;
+        self.check_wait(ask.priority, timeout)?;
+        let admitted = self.model.admission().admit(self.needs(ask), self.model.retry_after());
+        admitted.map_err(|error| match error {
+            Error::Overloaded { retry_after } => self.shed("admission", retry_after),
+            error => error,
+        })
+    }
+
     fn check(&self, ask: &Ask) -> Result<(), Error> {
         match &ask.query {
             Queries::One(query) if query.trim().is_empty() => {
@@ -302,17 +318,17 @@ impl Route {
     fn check_wait(&self, priority: Priority, timeout: Duration) -> Result<(), Error> {
         let wait = self.model.wait(&self.name, priority, self.weight);
         match wait.checked_sub(timeout.mul_f64(WAIT_SHARE_MAX)) {
-            Some(over) if !over.is_zero() => Err(overloaded(over)),
+            Some(over) if !over.is_zero() => Err(self.shed("wait", over)),
             _ => Ok(()),
         }
     }
 
-    fn admit(&self, ask: &Ask) -> Result<Allowance, Error> {
-        let admitted = self.model.admission().admit(self.needs(ask), self.model.retry_after());
-        admitted.map_err(|error| match error {
-            Error::Overloaded { retry_after } => overloaded(retry_after),
-            error => error,
-        })
+    /// The refusal of a request for which there is no room, counted by the reason.
+    fn shed(&self, reason: &'static str, retry_after: Duration) -> Error {
+        let labels = metrics::RouteShed { route: self.name.to_string(), reason };
+        self.metrics.shed.get_or_create(&labels).inc();
+        let retry_after = retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+        Error::Overloaded { retry_after }
     }
 
     /// A bound on what the request may cost the model, its chain included.
@@ -346,10 +362,6 @@ impl Route {
             observe("guest_cpu", report.time(Stage::GuestCpu));
         }
     }
-}
-
-fn overloaded(retry_after: Duration) -> Error {
-    Error::Overloaded { retry_after: retry_after.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
 }
 
 /// Every route of a server, and which one serves whom.

@@ -17,8 +17,9 @@ use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSet
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Field, Lengths, Priority, Report, Request, Rerank, Value,
+    Context, Document, DocumentId, Field, Lengths, Priority, Request, Rerank, Value,
 };
+use maitred::telemetry::Trace;
 use maitred_tests::guests;
 
 const DOCUMENTS: [u32; 3] = [1, 100, 1000];
@@ -214,7 +215,8 @@ fn context() -> Context {
         wanted: Some(10),
         truncate: None,
         lengths: Lengths::default(),
-        allowance: door.admit(much, Duration::ZERO).expect("an empty door"),
-        report: Report::default(),
+        allowance: Arc::new(door.admit(much, Duration::ZERO).expect("an empty door")),
+        report: Arc::default(),
+        trace: Trace::default(),
     }
 }

@@ -152,7 +152,9 @@ async fn serve(
 }
 
 /// The path and body of the next request; `None` at the connection's end.
-async fn request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, Vec<u8>)>> {
+pub(crate) async fn request(
+    stream: &mut BufReader<TcpStream>,
+) -> std::io::Result<Option<(String, Vec<u8>)>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

@@ -13,9 +13,10 @@ use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSet
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Link, ModelInfo, Policy, PolicyError, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Lengths, Priority, Ranked, Ranking, Report, Request,
-    Rerank, Scale,
+    Context, Document, DocumentId, Error, Lengths, Priority, Ranked, Ranking, Request, Rerank,
+    Scale,
 };
+use maitred::telemetry::Trace;
 use tokio::time::{Instant, timeout};
 
 use crate::guests;
@@ -222,8 +223,9 @@ pub fn context(deadline: Duration) -> Context {
         wanted: Some(2),
         truncate: None,
         lengths: Lengths::default(),
-        allowance: door.admit(much, Duration::ZERO).unwrap(),
-        report: Report::default(),
+        allowance: Arc::new(door.admit(much, Duration::ZERO).unwrap()),
+        report: Arc::default(),
+        trace: Trace::default(),
     }
 }
 

@@ -4,6 +4,8 @@
 
 pub mod browser;
 pub mod clients;
+pub mod collector;
+pub mod deploy;
 pub mod fake;
 pub mod fixtures;
 pub mod guests;

@@ -139,6 +139,11 @@ async fn a_failing_policy_fails_its_request_or_is_bypassed() {
         assert_eq!(server.metric(&counted).await, 1.0);
     }
     let metrics = server.metrics().await;
+    for (route, count) in [("broken", 1.0), ("greedy", 0.0)] {
+        let labels = [&*format!("route=\"{route}"), "kind=\"policy_failed"];
+        let errors = series(&metrics, "maitred_errors_total", &labels);
+        assert_eq!(errors.unwrap_or(0.0), count, "{route} in\n{metrics}");
+    }
     let overdrawn = series(&metrics, "maitred_policy_failures_total", &["amplification"]);
     assert_eq!(overdrawn, Some(1.0), "{metrics}");
     server.stop().await;
@@ -178,7 +183,7 @@ async fn every_stage_of_a_chain_is_measured() {
     let (tiny, replica) = (["model=\"tiny"], ["model=\"tiny", "replica=\"0"]);
     is("requests_total", &["route=\"chain", "dialect=\"rerank-v2", "status=\"200"], 1.0);
     is("requests_in_flight", &[], 0.0);
-    for name in ["queue_pairs", "queue_tokens", "tokenizer_queue"] {
+    for name in ["queue_pairs", "queue_tokens", "queue_age_seconds", "tokenizer_queue"] {
         is(name, &tiny, 0.0);
     }
     for name in ["pairs_expired_total", "pairs_cancelled_total", "pairs_truncated_total"] {
@@ -192,9 +197,14 @@ async fn every_stage_of_a_chain_is_measured() {
     is("batch_duration_seconds_count", &tiny, batches);
     assert!(value("batch_tokens_total", &tiny) > 0.0, "{metrics}");
     is("replica_up", &replica, 1.0);
+    is("replica_state", &[replica[0], replica[1], "state=\"idle"], 1.0);
+    is("replica_state", &[replica[0], replica[1], "state=\"busy"], 0.0);
+    assert!(value("tokenizer_threads", &tiny) >= 1.0, "{metrics}");
+    assert!(value("tokenizer_busy_seconds_total", &tiny) > 0.0, "{metrics}");
     is("replica_restarts_total", &replica, 0.0);
     assert!(value("replica_busy_seconds_total", &replica) > 0.0, "{metrics}");
     is("policy_instances", &[], 0.0);
+    is("policy_instances_max", &[], 256.0);
     for policy in ["dedupe", "fresh", "passages"] {
         let labels = [&*format!("policy=\"{policy}")];
         is("policy_calls_total", &labels, 1.0);

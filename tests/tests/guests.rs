@@ -15,9 +15,10 @@ use maitred::config::{Grant, OnFailure, PolicyLimits, PolicySettings, SandboxSet
 use maitred::metrics::Metrics;
 use maitred::policy::{Chain, Kind, Link, ModelInfo, Policy, PolicyError, Sandbox};
 use maitred::rerank::{
-    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranked, Ranking, Report,
-    Request, Rerank, Scale, Value,
+    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranked, Ranking, Request,
+    Rerank, Scale, Value,
 };
+use maitred::telemetry::Trace;
 use maitred_tests::guests;
 use tokio::sync::Barrier;
 use tokio::time::Instant;
@@ -129,8 +130,9 @@ impl Table {
             wanted: self.wanted,
             truncate: None,
             lengths: Lengths::default(),
-            allowance: door.admit(much, Duration::ZERO).unwrap(),
-            report: Report::default(),
+            allowance: Arc::new(door.admit(much, Duration::ZERO).unwrap()),
+            report: Arc::default(),
+            trace: Trace::default(),
         }
     }
 

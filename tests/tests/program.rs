@@ -176,6 +176,12 @@ async fn who_speaks_last_decides() {
     check(folder.path(), &[], &[], "replicas = 5").await;
     check(folder.path(), &three, &[], "replicas = 3").await;
     check(folder.path(), &three, &["--replicas", "4"], "replicas = 4").await;
+    // OpenTelemetry's own variables, of which an empty one means nothing.
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"), ("OTEL_SERVICE_NAME", "")];
+    check(folder.path(), &traced, &[], "otlp_endpoint = \"http://a:4318\"").await;
+    check(folder.path(), &traced, &[], "service_name = \"maitred\"").await;
+    let flags = ["--otlp-endpoint", "http://b:4318"];
+    check(folder.path(), &traced, &flags, "otlp_endpoint = \"http://b:4318\"").await;
     // A file is found where the program is started, and nowhere else.
     check(folder.path(), &three, &[], "source = \"owner/name\"").await;
     let model = ["--model", "owner/other"];

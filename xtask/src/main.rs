@@ -2,7 +2,7 @@
 //! README's two; the others are their parts, useful alone.
 
 mod arm;
-mod browser;
+mod debian;
 mod demo;
 mod fuzz;
 mod guests;

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::fuzz::{self, FuzzArguments};
 use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
-use crate::{arm, browser, guests, metal, python};
+use crate::{arm, debian, guests, metal, python};
 
 /// Real clients, each with what it needs in an environment of its own: they do not
 /// agree on each other's versions.
@@ -44,7 +44,8 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     guests::build()?;
     model::from_wheel(Profile::Dev)?;
     if arguments.slow {
-        browser::install()?;
+        // Without a font there is nothing to read in its pictures.
+        debian::require("chromium", &["chromium", "fonts-dejavu-core"])?;
     }
     let slow_clients: &[_] = if arguments.slow { &SLOW_CLIENTS } else { &[] };
     for (name, packages) in CLIENTS.iter().chain(slow_clients) {
@@ -61,6 +62,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
     }
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
     if arguments.slow {
+        debian::require("promtool", &["prometheus"])?;
         fuzz::fuzz(&FuzzArguments::short())?;
         arm::test()?;
     }

@@ -6,6 +6,7 @@ pub mod backlog;
 mod lanes;
 mod meters;
 pub mod schedule;
+mod spans;
 mod worker;
 
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use tokio::time::Instant;
 
 use self::backlog::{Backlog, Newcomer};
 use self::schedule::Queued;
+use self::spans::Spans;
 use self::worker::{Message, Worker};
 use crate::config::BatchSettings;
 use crate::engine::{EngineTraits, Pair};
 use crate::metrics::Metrics;
 use crate::replica::{Plan, State};
 use crate::rerank::Priority;
+use crate::telemetry::Trace;
 
 /// One call of the model: pairs that are answered together.
 #[derive(Debug, Clone)]
@@ -62,6 +65,18 @@ pub enum BatchError {
     /// The batcher no longer takes calls.
     #[error("the model is shutting down")]
     Stopped,
+}
+
+impl BatchError {
+    /// What a trace calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            BatchError::DeadlineExceeded => "deadline_exceeded",
+            BatchError::Overloaded { .. } => "overloaded",
+            BatchError::Failed { .. } => "internal",
+            BatchError::Unavailable { .. } | BatchError::Stopped => "unavailable",
+        }
+    }
 }
 
 /// Replicas and queue at one moment.
@@ -121,6 +136,11 @@ impl Batcher {
     /// Scores the pairs of a call. Dropping the future takes those that still
     /// wait out of the queue.
     pub async fn score(&self, call: Call) -> Result<Scored, BatchError> {
+        self.score_under(call, Trace::default()).await
+    }
+
+    /// The same, with spans below that place of a trace.
+    pub async fn score_under(&self, call: Call, trace: Trace) -> Result<Scored, BatchError> {
         if call.pairs.is_empty() {
             return Ok(Scored {
                 logits: Vec::new(),
@@ -130,7 +150,8 @@ impl Batcher {
         }
         let key = self.calls.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        let message = Message::Call { key, call, handed: Instant::now(), reply };
+        let message =
+            Message::Call { key, call, handed: Instant::now(), reply, spans: Spans::queued(trace) };
         self.messages.send(message).map_err(|_| BatchError::Stopped)?;
         let mut cancel = Cancel { key: Some(key), messages: &self.messages };
         let answer = answer.await;

@@ -261,6 +261,12 @@ impl Schedule {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
+    /// When the ticket came that has waited longest; `None` if none waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        let first = self.waiting.first().into_iter().chain(self.retrying.first()).min()?;
+        Some(self.tickets[first].arrived)
+    }
+
     pub fn queued(&self) -> Queued {
         self.queued
     }

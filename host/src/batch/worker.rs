@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::backlog::{Backlog, Newcomer};
 use super::meters::Meters;
 use super::schedule::{Entry, Left, Schedule, Shape, Slot, TicketId};
+use super::spans::Spans;
 use super::{BatchError, Call, Scored, Status, time_to_score};
 use crate::config::BatchSettings;
 use crate::engine::{Batch, EngineTraits, Pair};
@@ -36,6 +37,7 @@ pub enum Message {
         call: Call,
         handed: Instant,
         reply: Reply,
+        spans: Spans,
     },
     /// Nobody waits for the answer any more.
     Cancel {
@@ -56,6 +58,8 @@ pub struct Worker {
     batch_pairs_max: usize,
     /// Tokens a second of a busy replica.
     speed: f64,
+    /// How many were cut; names a batch for the spans.
+    batches: u64,
     meters: Meters,
     publish: watch::Sender<Status>,
     stopping: bool,
@@ -72,6 +76,7 @@ struct Running {
     /// When the first batch with one of its pairs began.
     began: Option<Instant>,
     reply: Reply,
+    spans: Spans,
 }
 
 impl Worker {
@@ -97,6 +102,7 @@ impl Worker {
             batch_tokens_max: settings.batch_tokens_max,
             batch_pairs_max: settings.batch_pairs_max,
             speed: 0.0,
+            batches: 0,
             meters,
             publish,
             stopping: false,
@@ -159,14 +165,17 @@ impl Worker {
                     self.forget(left.ticket);
                 }
             }
-            Message::Call { reply, .. } if self.stopping => {
-                let _ = reply.send(Err(BatchError::Stopped));
+            Message::Call { reply, spans, .. } if self.stopping => {
+                answer(reply, spans, Err(BatchError::Stopped));
             }
-            Message::Call { key, call, handed, reply } => {
+            Message::Call { key, call, handed, reply, spans } => {
                 let now = Instant::now();
                 if let Some(late_by) = self.late_by(&call, now) {
-                    let _ = reply.send(Err(BatchError::Overloaded { retry_after: late_by }));
-                    return;
+                    return answer(
+                        reply,
+                        spans,
+                        Err(BatchError::Overloaded { retry_after: late_by }),
+                    );
                 }
                 let entry = Entry {
                     route: call.route,
@@ -184,6 +193,7 @@ impl Worker {
                     handed,
                     began: None,
                     reply,
+                    spans,
                 };
                 self.tickets.insert(key, ticket);
                 self.calls.insert(ticket, running);
@@ -275,11 +285,13 @@ impl Worker {
                 continue;
             }
             let slots = self.schedule.cut(&shape);
+            self.batches += 1;
             let mut pairs = Vec::with_capacity(slots.len());
             for slot in &slots {
                 let call = self.calls.get_mut(&slot.ticket);
                 let call = call.expect("a queued pair's call is not answered");
                 call.began.get_or_insert(now);
+                call.spans.dispatched(self.batches, index, slots.len());
                 pairs.push(call.pairs[slot.pair as usize].clone());
             }
             self.flights[index] = Some(slots);
@@ -332,8 +344,7 @@ impl Worker {
                 queue: began.saturating_duration_since(call.handed),
                 inference: now.saturating_duration_since(began),
             };
-            // Whoever does not wait any more has sent a cancellation.
-            let _ = call.reply.send(Ok(scored));
+            answer(call.reply, call.spans, Ok(scored));
         }
     }
 
@@ -348,7 +359,7 @@ impl Worker {
 
     fn refuse(&mut self, left: Left, error: BatchError) {
         if let Some(call) = self.forget(left.ticket) {
-            let _ = call.reply.send(Err(error));
+            answer(call.reply, call.spans, Err(error));
         }
     }
 
@@ -376,9 +387,10 @@ impl Worker {
         let queued = self.schedule.queued();
         self.meters.queue_pairs.set(queued.pairs as i64);
         self.meters.queue_tokens.set(queued.tokens as i64);
+        self.meters.queue_age.set(self.schedule.oldest());
         let replicas: Vec<_> = self.replicas.iter().map(Replica::state).collect();
         for (state, meters) in replicas.iter().zip(&mut self.meters.replicas) {
-            meters.up.set(state.is_up());
+            meters.set(state);
         }
         let status = Status {
             traits: self.replicas.iter().find_map(Replica::traits).cloned(),
@@ -393,4 +405,10 @@ impl Worker {
             changed
         });
     }
+}
+
+fn answer(reply: Reply, spans: Spans, answer: Result<Scored, BatchError>) {
+    spans.end(answer.as_ref().err().map(BatchError::kind));
+    // Whoever does not wait any more has sent a cancellation.
+    let _ = reply.send(answer);
 }

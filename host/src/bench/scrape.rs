@@ -96,8 +96,9 @@ pub struct Figures {
     /// Of the server's process, where it runs on this machine.
     pub cpu_s: Option<f64>,
     pub memory_bytes: Option<u64>,
-    /// Memory and share of time of the GPU: no server says that yet.
+    /// Of the GPU, where it has one that says so.
     pub gpu_memory_bytes: Option<u64>,
+    /// Share of its time: no server says that yet.
     pub gpu_share: Option<f64>,
 }
 
@@ -161,7 +162,7 @@ impl Figures {
             replicas: after.lines("maitred_replica_up").map(replica).collect(),
             cpu_s: None,
             memory_bytes: None,
-            gpu_memory_bytes: None,
+            gpu_memory_bytes: after.sum("maitred_metal_memory_bytes", &[]).map(|b| b as u64),
             gpu_share: None,
         }
     }

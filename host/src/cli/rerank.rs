@@ -14,6 +14,7 @@ use crate::checkpoint::Hub;
 use crate::rerank::{Lengths, Priority};
 use crate::route::{Answer, Ask, AskedDocument, Scores};
 use crate::server::Stack;
+use crate::telemetry::Trace;
 
 #[derive(Debug, Args)]
 pub struct RerankArguments {
@@ -82,6 +83,7 @@ pub async fn run(arguments: RerankArguments) -> anyhow::Result<()> {
         filtered: None,
         request_id: "rerank".into(),
         caller: None,
+        trace: Trace::default(),
     };
     let answer = stack.routes().default_route().rerank(ask).await;
     stack.stop().await;

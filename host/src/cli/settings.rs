@@ -43,6 +43,12 @@ pub struct ServerArguments {
     /// Let everyone call who reaches the server, without a key.
     #[arg(long, env = "MAITRED_ANONYMOUS", value_parser = BoolishValueParser::new())]
     anonymous: bool,
+    /// Collector that receives traces, by OTLP over HTTP; none by default.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// What the collector knows this server by.
+    #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
+    service_name: Option<String>,
 }
 
 impl ServerArguments {
@@ -61,8 +67,23 @@ impl ServerArguments {
                 raw.server.anonymous = true;
                 raw.origins.note_flag("server.anonymous", "--anonymous or MAITRED_ANONYMOUS");
             }
+            if let Some(endpoint) = stated(&self.otlp_endpoint) {
+                raw.telemetry.otlp_endpoint = Some(endpoint.to_owned());
+                let flag = "--otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT";
+                raw.origins.note_flag("telemetry.otlp_endpoint", flag);
+            }
+            if let Some(name) = stated(&self.service_name) {
+                raw.telemetry.service_name = name.to_owned();
+                let flag = "--service-name or OTEL_SERVICE_NAME";
+                raw.origins.note_flag("telemetry.service_name", flag);
+            }
         })
     }
+}
+
+/// OpenTelemetry's environment variables mean nothing when they are empty.
+fn stated(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
 }
 
 impl SettingsArguments {

@@ -1,5 +1,5 @@
-//! What only a restart can change: the tables of the server and the sandbox,
-//! whose listeners, connections and pool are made once.
+//! What only a restart can change: the tables of the server, the sandbox and the
+//! telemetry, whose listeners, pool and queue are made once.
 
 use toml::{Table, Value};
 
@@ -10,7 +10,7 @@ pub fn fixed_differences(running: &Raw, new: &Raw) -> Vec<String> {
     let mut differences = Vec::new();
     let table = |raw: &Raw| {
         let mut table = Table::try_from(raw).expect("a configuration that was read can be written");
-        table.retain(|key, _| matches!(key, "server" | "sandbox"));
+        table.retain(|key, _| matches!(key, "server" | "sandbox" | "telemetry"));
         table
     };
     compare("", &table(running), &table(new), &mut differences);
@@ -55,6 +55,7 @@ mod tests {
                 "`server.listen` (\"127.0.0.1:8787\" to \"x\")",
             ],
         );
+        check("", "[telemetry]\nsample_ratio = 0.5", &["`telemetry.sample_ratio` (1.0 to 0.5)"]);
         check("[sandbox]\ncache_dir = '/c'", "", &["`sandbox.cache_dir` (\"/c\" to unset)"]);
     }
 }

@@ -37,6 +37,7 @@ pub use show::EXAMPLE;
 pub struct Settings {
     pub server: ServerSettings,
     pub sandbox: SandboxSettings,
+    pub telemetry: TelemetrySettings,
     pub models: BTreeMap<Arc<str>, ModelSettings>,
     pub policies: BTreeMap<Arc<str>, PolicySettings>,
     pub routes: BTreeMap<Arc<str>, RouteSettings>,
@@ -128,6 +129,24 @@ pub struct SandboxSettings {
     pub component_bytes_max: u64,
     /// Where compiled components are kept; `None` compiles them anew each time.
     pub cache_dir: Option<PathBuf>,
+}
+
+/// Traces, and where they are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetrySettings {
+    /// Base URL of a collector that speaks OTLP over HTTP; `None` traces nothing.
+    pub otlp_endpoint: Option<String>,
+    /// Share of requests that are traced, 0 to 1, where the client does not say
+    /// whether its request is.
+    pub sample_ratio: f64,
+    /// What the collector knows this server by.
+    pub service_name: String,
+    /// Spans that wait for the collector; more are dropped and counted.
+    pub queue_spans_max: usize,
+    /// How long a span waits for others to be sent with.
+    pub export_ms: Duration,
+    /// Time that the collector has for one message, retries included.
+    pub export_ms_max: Duration,
 }
 
 /// One model: where its files are, what runs it, how its queue behaves.

@@ -23,6 +23,7 @@ pub struct Raw {
     pub default_route: Option<String>,
     pub server: RawServer,
     pub sandbox: RawSandbox,
+    pub telemetry: RawTelemetry,
     pub models: BTreeMap<String, RawModel>,
     pub policies: BTreeMap<String, RawPolicy>,
     pub routes: BTreeMap<String, RawRoute>,
@@ -118,6 +119,32 @@ impl Default for RawSandbox {
             component_bytes_max: 64 * 1024 * 1024,
             cache: true,
             cache_dir: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawTelemetry {
+    /// Nothing is traced if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    pub sample_ratio: f64,
+    pub service_name: String,
+    pub queue_spans_max: usize,
+    pub export_ms: u64,
+    pub export_ms_max: u64,
+}
+
+impl Default for RawTelemetry {
+    fn default() -> Self {
+        RawTelemetry {
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+            service_name: "maitred".into(),
+            queue_spans_max: 8192,
+            export_ms: 1000,
+            export_ms_max: 10_000,
         }
     }
 }

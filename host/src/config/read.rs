@@ -194,6 +194,7 @@ fn expected(message: &str) -> String {
     let expected = expected.trim().trim_end_matches('.');
     match expected {
         "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".into(),
+        "f64" => "a number".into(),
         "a boolean" => "true or false".into(),
         "path string" => "a path".into(),
         "a sequence" => "a list".into(),

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::callers::RawCaller;
 use super::raw::{
     Raw, RawBatch, RawLimits, RawLinkWith, RawModel, RawPolicy, RawRoute, RawSandbox, RawServer,
-    RawTls,
+    RawTelemetry, RawTls,
 };
 
 /// A kind of table.
@@ -27,6 +27,7 @@ pub(super) const KINDS: &[Kind] = &[
     kind::<Raw>(&[]),
     kind::<RawServer>(&["server"]),
     kind::<RawSandbox>(&["sandbox"]),
+    kind::<RawTelemetry>(&["telemetry"]),
     kind::<RawModel>(&["models", "*"]),
     kind::<RawBatch>(&["models", "*", "batch"]),
     kind::<RawPolicy>(&["policies", "*"]),

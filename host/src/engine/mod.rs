@@ -13,6 +13,8 @@ mod weights;
 
 use std::sync::Arc;
 
+#[cfg(feature = "metal")]
+pub use self::candle::gpu_memory_bytes;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Activation;
 use crate::config::{EngineKind, ModelSettings};

@@ -91,6 +91,26 @@ impl Problem {
         }
     }
 
+    /// One word for each case, for metrics and traces.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Problem::Malformed(_) => "malformed",
+            Problem::Empty(_) => "empty",
+            Problem::Header(_) => "header",
+            Problem::BodyBroken => "body_broken",
+            Problem::BodySlow { .. } => "body_slow",
+            Problem::BodyTooLarge { .. } => "body_too_large",
+            Problem::MediaType(_) => "media_type",
+            Problem::NoEndpoint(_) => "no_endpoint",
+            Problem::Method { .. } => "method",
+            Problem::Unauthenticated => "unauthenticated",
+            Problem::Forbidden(_) => "forbidden",
+            Problem::RateLimited { .. } => "rate_limited",
+            Problem::Watched { .. } => "watched",
+            Problem::Domain(error) => error.kind(),
+        }
+    }
+
     /// What the caller reads.
     pub fn text(&self, request_id: &str) -> String {
         match self {
@@ -136,34 +156,34 @@ impl Problem {
     /// What operators read on their page: its kind, and a text in which nothing
     /// stands that a client or a guest wrote. Equal problems have equal texts, so
     /// that they can be counted.
-    pub fn account(&self) -> (&'static str, Cow<'static, str>) {
+    pub fn account(&self) -> Cow<'static, str> {
         match self {
-            Problem::Malformed(_) => ("malformed", "the body is not a JSON object".into()),
-            Problem::Empty(_) => ("empty", "the query or the documents are empty".into()),
-            Problem::Header(_) => ("header", "a header of ours cannot be understood".into()),
-            Problem::BodyBroken => ("body broken", self.text("").into()),
-            Problem::BodySlow { .. } => ("body slow", self.text("").into()),
+            Problem::Malformed(_) => "the body is not a JSON object".into(),
+            Problem::Empty(_) => "the query or the documents are empty".into(),
+            Problem::Header(_) => "a header of ours cannot be understood".into(),
+            Problem::BodyBroken => self.text("").into(),
+            Problem::BodySlow { .. } => self.text("").into(),
             Problem::BodyTooLarge { limit, .. } => {
-                ("too large", format!("the body is over the limit of {limit} bytes").into())
+                format!("the body is over the limit of {limit} bytes").into()
             }
             Problem::MediaType(_) => {
-                ("media type", "the body does not say that it is plain JSON".into())
+                "the body does not say that it is plain JSON".into()
             }
-            Problem::NoEndpoint(_) => ("not found", "nothing is at the path".into()),
+            Problem::NoEndpoint(_) => "nothing is at the path".into(),
             Problem::Method { allow, .. } => {
-                ("method", format!("the path takes only {allow}").into())
+                format!("the path takes only {allow}").into()
             }
             Problem::Unauthenticated => {
-                ("unauthenticated", "there is no key, or none that this server knows".into())
+                "there is no key, or none that this server knows".into()
             }
             Problem::Forbidden(_) => {
-                ("forbidden", "the request names what its sender may not use".into())
+                "the request names what its sender may not use".into()
             }
             Problem::RateLimited { pairs_per_second, .. } => {
                 let rate = format!("the caller's rate of {pairs_per_second} pairs/s is used up");
-                ("rate limited", rate.into())
+                rate.into()
             }
-            Problem::Watched { .. } => ("watched", self.text("").into()),
+            Problem::Watched { .. } => self.text("").into(),
             Problem::Domain(error) => account(error),
         }
     }
@@ -236,30 +256,30 @@ impl Problem {
     }
 }
 
-fn account(error: &Error) -> (&'static str, Cow<'static, str>) {
+fn account(error: &Error) -> Cow<'static, str> {
     match error {
-        Error::Invalid(_) => ("invalid", "the request breaks a rule of its dialect".into()),
+        Error::Invalid(_) => "the request breaks a rule of its dialect".into(),
         Error::TooLarge { what, limit, .. } => {
-            ("too large", format!("{what} is over the limit of {limit}").into())
+            format!("{what} is over the limit of {limit}").into()
         }
         Error::NotFound(_) => {
-            ("not found", "no route or model has the name that is asked for".into())
+            "no route or model has the name that is asked for".into()
         }
-        Error::Denied(_) => ("denied", "a policy refuses the request".into()),
-        Error::Overloaded { .. } => ("overloaded", "the server is at capacity".into()),
-        Error::DeadlineExceeded => ("deadline", "the request's deadline passed".into()),
+        Error::Denied(_) => "a policy refuses the request".into(),
+        Error::Overloaded { .. } => "the server is at capacity".into(),
+        Error::DeadlineExceeded => "the request's deadline passed".into(),
         // What a guest said stands behind a colon, and names out of requests in
         // quotes; the words before are the sandbox's.
         Error::PolicyFailed { policy, reason } => {
             let reason = reason.split([':', '`']).next().unwrap_or_default().trim_end();
-            ("policy failed", format!("policy `{policy}` {reason}").into())
+            format!("policy `{policy}` {reason}").into()
         }
         // A policy may have said so.
         Error::Unavailable { .. } => {
-            ("unavailable", "no replica is in service, or a policy says that it cannot work".into())
+            "no replica is in service, or a policy says that it cannot work".into()
         }
         // The words of no client: those are never in what only the log reads.
-        Error::Internal(detail) => ("internal", detail.clone().into()),
+        Error::Internal(detail) => detail.clone().into(),
     }
 }
 

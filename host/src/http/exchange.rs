@@ -20,11 +20,12 @@ use super::credentials::visitor;
 use super::dialect::object::Object;
 use super::dialect::{Dialect, Encoded, Served};
 use super::errors::Problem;
-use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
+use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id, trace_caller};
 use super::journal::Entry;
 use super::router::Target;
 use crate::rerank::Error;
 use crate::route::{Answer, Ask, Route};
+use crate::telemetry::Span;
 
 const ROUTE: HeaderName = HeaderName::from_static("x-maitred-route");
 const CHAIN: HeaderName = HeaderName::from_static("x-maitred-chain");
@@ -33,6 +34,8 @@ const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
 /// How a client shows who it is (RFC 6750).
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"maitred\"");
 const FILTERED: HeaderName = HeaderName::from_static("x-maitred-filtered");
+/// Where the request is in its trace (W3C Trace Context, level 2).
+const TRACE: HeaderName = HeaderName::from_static("traceresponse");
 const TRUNCATED: HeaderName = HeaderName::from_static("x-maitred-truncated");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -49,9 +52,15 @@ where
 {
     let id = request_id(&head.headers);
     let known_id = id.clone().unwrap_or_else(|_| new_request_id());
-    let mut entry = Entry::new(app, known_id);
+    let span = match app.tracer.is_on() {
+        true => app.tracer.request(&trace_caller(&head.headers)),
+        false => Span::default(),
+    };
+    let trace = span.response();
+    let mut entry = Entry::new(app, known_id, span);
     entry.dialect = target.as_ref().ok().and_then(|target| target.dialect);
-    match guarded(rank(app, id.and(target), head, body, &mut entry)).await {
+    let outcome = guarded(rank(app, id.and(target), head, body, &mut entry)).await;
+    let mut response = match outcome {
         Ok((answer, encoded)) => {
             entry.answered(&answer);
             success(&answer, encoded, &entry.request_id)
@@ -64,7 +73,11 @@ where
             }
             response
         }
+    };
+    if let Some(trace) = trace {
+        response.headers_mut().insert(TRACE, visible(&trace));
     }
+    response
 }
 
 /// A panic is a bug of ours; the other requests of its connection must not pay for
@@ -104,7 +117,11 @@ where
             return Err(problem);
         }
     };
-    let body = app.room.collect(&head.headers, body).await?;
+    let body = app.room.collect(&head.headers, body).await.inspect_err(|problem| {
+        if matches!(problem, Problem::Domain(Error::Overloaded { .. })) {
+            entry.shed("bodies");
+        }
+    })?;
     let object = Object::body(&body.bytes)?;
     let dialect = Dialect::recognise(target.dialect, &object)?;
     entry.dialect = Some(dialect);
@@ -117,6 +134,7 @@ where
     entry.route = Some(route.name.clone());
     entry.chain = Some(route.chain.clone());
     call.ask.caller = visitor.name();
+    call.ask.trace = entry.span.trace();
     call.ask.priority = visitor.granted(call.ask.priority);
     let charge = visitor.charge(call.ask.documents.len())?;
     let answer = match ask(route, call.ask).await {
@@ -207,7 +225,7 @@ pub fn refusal(
 }
 
 /// Request ids and the names in routes and chains were checked to be visible
-/// ASCII.
+/// ASCII; places in traces are digits.
 pub fn visible(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("the text was checked to be visible ASCII")
 }

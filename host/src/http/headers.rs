@@ -14,9 +14,13 @@ use super::dialect::Envelope;
 use super::errors::Problem;
 use crate::config::nearest;
 use crate::rerank::Priority;
+use crate::telemetry;
 
 /// Names the request, here and in every answer.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The caller's place in a trace (W3C Trace Context), and what goes along with it.
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_STATE: &str = "tracestate";
 const PREFIX: &str = "x-maitred-";
 const PRIORITY: &str = "x-maitred-priority";
 const TIMEOUT: &str = "x-maitred-timeout-ms";
@@ -40,6 +44,19 @@ pub fn request_id(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
         "`{REQUEST_ID}` must be 1 to {REQUEST_ID_CHARS_MAX} visible ASCII characters; it has {}",
         value.len()
     )))
+}
+
+/// The request's place in its caller's trace. Of two places neither is believed.
+pub fn trace_caller(headers: &HeaderMap) -> telemetry::Caller<'_> {
+    let mut parents = headers.get_all(TRACE_PARENT).iter();
+    let traceparent = match (parents.next(), parents.next()) {
+        (Some(only), None) => only.to_str().ok(),
+        _ => None,
+    };
+    let states: Vec<_> =
+        headers.get_all(TRACE_STATE).iter().filter_map(|state| state.to_str().ok()).collect();
+    let tracestate = (!states.is_empty()).then(|| states.join(","));
+    telemetry::Caller { traceparent, tracestate }
 }
 
 pub fn new_request_id() -> Arc<str> {
@@ -146,6 +163,27 @@ mod tests {
         assert_eq!(&*said.request_id, "trace/7:a");
         assert_eq!(said.priority, Some(Priority::High));
         assert_eq!(said.timeout, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn one_place_in_a_trace_is_believed() {
+        let map = |given: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for &(name, value) in given {
+                map.append(name, HeaderValue::from_static(value));
+            }
+            map
+        };
+        let check = |given: &[(&'static str, &'static str)], parent, state: Option<&str>| {
+            let map = map(given);
+            let caller = trace_caller(&map);
+            assert_eq!(caller.traceparent, parent, "{given:?}");
+            assert_eq!(caller.tracestate.as_deref(), state, "{given:?}");
+        };
+        check(&[], None, None);
+        check(&[(TRACE_PARENT, "a"), (TRACE_STATE, "b=1")], Some("a"), Some("b=1"));
+        check(&[(TRACE_PARENT, "a"), (TRACE_PARENT, "b")], None, None);
+        check(&[(TRACE_STATE, "b=1"), (TRACE_STATE, "c=2")], None, Some("b=1,c=2"));
     }
 
     #[test]

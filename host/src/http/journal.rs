@@ -14,9 +14,10 @@ use super::dialect::Dialect;
 use super::errors::Problem;
 use crate::callers::Holder;
 use crate::dashboard::{Dashboard, What};
-use crate::metrics::{Caller, CallerOutcome, Metrics, RouteStatus};
+use crate::metrics::{Caller, CallerOutcome, Metrics, RouteError, RouteShed, RouteStatus};
 use crate::rerank::Stage;
 use crate::route::Answer;
+use crate::telemetry::Span;
 
 /// What proxies log when the client left before its answer.
 const CLIENT_GONE: u16 = 499;
@@ -38,6 +39,8 @@ pub struct Entry {
     /// What computed the answer, or was to.
     pub chain: Option<Arc<str>>,
     pub documents: usize,
+    /// The request's own; it ends with this.
+    pub span: Span,
     outcome: Outcome,
 }
 
@@ -53,8 +56,9 @@ struct Refused {
     text: String,
     /// What a caller's requests are counted by.
     outcome: &'static str,
-    /// For the operators' page.
+    /// What was wrong, for metrics, traces and the operators' page.
     kind: &'static str,
+    /// For the operators' page.
     message: Cow<'static, str>,
 }
 
@@ -70,7 +74,7 @@ struct Work {
 }
 
 impl Entry {
-    pub fn new(app: &App, request_id: Arc<str>) -> Self {
+    pub fn new(app: &App, request_id: Arc<str>, span: Span) -> Self {
         app.metrics.requests_in_flight.inc();
         Entry {
             metrics: app.metrics.clone(),
@@ -83,6 +87,7 @@ impl Entry {
             route: None,
             chain: None,
             documents: 0,
+            span,
             outcome: Outcome::Open,
         }
     }
@@ -119,11 +124,25 @@ impl Entry {
             _ if status.is_server_error() => "failed",
             _ => "refused",
         };
-        if *problem == Problem::Unauthenticated {
-            self.metrics.keys_refused.inc();
+        match problem {
+            Problem::Unauthenticated => _ = self.metrics.keys_refused.inc(),
+            Problem::RateLimited { .. } => self.shed("rate"),
+            _ => {}
         }
-        let (kind, message) = problem.account();
+        let (kind, message) = (problem.kind(), problem.account());
+        let labels = RouteError { route: self.route_name().to_owned(), kind };
+        self.metrics.errors.get_or_create(&labels).inc();
         self.outcome = Outcome::Refused(Refused { status, text, outcome, kind, message });
+    }
+
+    /// The request is refused because something is full.
+    pub fn shed(&self, reason: &'static str) {
+        let labels = RouteShed { route: self.route_name().to_owned(), reason };
+        self.metrics.shed.get_or_create(&labels).inc();
+    }
+
+    fn route_name(&self) -> &str {
+        self.route.as_deref().unwrap_or(NONE)
     }
 }
 
@@ -134,14 +153,18 @@ impl Drop for Entry {
             Outcome::Answered(_) => StatusCode::OK.as_u16(),
             Outcome::Refused(refused) => refused.status.as_u16(),
         };
-        let route = self.route.as_deref().unwrap_or(NONE);
+        let route = self.route_name();
         let dialect = self.dialect.map_or(self.otherwise, Dialect::name);
         let labels = RouteStatus { route: route.to_owned(), dialect: dialect.to_owned(), status };
         self.metrics.requests.get_or_create(&labels).inc();
         self.metrics.requests_in_flight.dec();
         self.count_for_caller();
         self.show_operators();
+        let trace_id = self.span.trace_id();
+        let trace_id = trace_id.as_deref();
+        self.end_span(status);
 
+        let route = self.route_name();
         let request_id = &*self.request_id;
         let documents = self.documents;
         // Fields without a value are not written.
@@ -152,6 +175,7 @@ impl Drop for Entry {
             Outcome::Open => {
                 tracing::info!(
                     request_id,
+                    trace_id,
                     route,
                     dialect,
                     status,
@@ -164,6 +188,7 @@ impl Drop for Entry {
             }
             Outcome::Answered(work) => tracing::info!(
                 request_id,
+                trace_id,
                 route,
                 dialect,
                 status,
@@ -182,18 +207,54 @@ impl Drop for Entry {
             ),
             // Our fault is an error in the log; a client's own is not.
             Outcome::Refused(Refused { text: error, .. }) if status == 500 => tracing::error!(
-                request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
-                "failed"
+                request_id, trace_id, route, dialect, status, caller, key_id, documents, took_ms,
+                error, "failed"
             ),
             Outcome::Refused(Refused { text: error, .. }) => tracing::info!(
-                request_id, route, dialect, status, caller, key_id, documents, took_ms, error,
-                "refused"
+                request_id, trace_id, route, dialect, status, caller, key_id, documents, took_ms,
+                error, "refused"
             ),
         }
     }
 }
 
 impl Entry {
+    /// What a trace tells of the request. That it was refused is no failure of the
+    /// server's, and so none of the span; the kind of error is there all the same.
+    fn end_span(&mut self, status: u16) {
+        let mut span = std::mem::take(&mut self.span);
+        span.word("http.request.method", "POST");
+        span.count("maitred.documents", self.documents as u64);
+        if let Some(dialect) = self.dialect {
+            span.word("maitred.dialect", dialect.name());
+        }
+        if let Some(route) = &self.route {
+            span.name("maitred.route", route);
+        }
+        if let Some((caller, _)) = &self.caller {
+            span.name("maitred.caller", caller);
+        }
+        match &self.outcome {
+            // It ends as dropped.
+            Outcome::Open => {}
+            Outcome::Answered(work) => {
+                span.count("http.response.status_code", status.into());
+                span.count("maitred.pairs", work.pairs);
+                span.count("maitred.tokens", work.tokens);
+                span.flag("maitred.bypassed", work.bypassed);
+                span.end(None);
+            }
+            Outcome::Refused(refused) => {
+                span.count("http.response.status_code", status.into());
+                if refused.status.is_server_error() {
+                    return span.end(Some(refused.kind));
+                }
+                span.word("error.type", refused.kind);
+                span.end(None);
+            }
+        }
+    }
+
     /// What the caller used. Labels are names out of the configuration, so there
     /// are no more series than an operator wrote.
     fn count_for_caller(&self) {

@@ -57,6 +57,7 @@ use crate::config::ServerSettings;
 use crate::dashboard::{Dashboard, Scene};
 use crate::metrics::Metrics;
 use crate::route::Routes;
+use crate::telemetry::Tracer;
 
 /// What the configuration offers to clients. It is replaced as a whole, and a
 /// request keeps to the end the one that it began with.
@@ -103,19 +104,31 @@ pub struct App {
     pub settings: ServerSettings,
     pub metrics: Arc<Metrics>,
     dashboard: Arc<Dashboard>,
+    tracer: Tracer,
     room: Room,
     described: OnceLock<Described>,
     draining: AtomicBool,
 }
 
 impl App {
+    /// Traces nothing.
     pub fn new(serving: Serving, settings: ServerSettings, metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::traced(serving, settings, metrics, Tracer::default())
+    }
+
+    pub fn traced(
+        serving: Serving,
+        settings: ServerSettings,
+        metrics: Arc<Metrics>,
+        tracer: Tracer,
+    ) -> Arc<Self> {
         Arc::new(App {
             serving: ArcSwap::from_pointee(serving),
             room: Room::new(&settings),
             settings,
             metrics,
             dashboard: Dashboard::new(),
+            tracer,
             described: OnceLock::new(),
             draining: AtomicBool::new(false),
         })

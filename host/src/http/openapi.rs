@@ -143,7 +143,7 @@ impl Schemas {
             if only_tei && !spoken.contains(&Dialect::Tei) {
                 continue;
             }
-            let mut headers = Map::from_iter([request_id_header()]);
+            let mut headers = Map::from_iter([request_id_header(), trace_header()]);
             let retry = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
             if retry.contains(status) {
                 headers.extend([retry_after_header()]);
@@ -367,6 +367,18 @@ fn parameters() -> Json {
             "description": "Milliseconds until the answer is of no use; the server's own limit if that is less.",
             "schema": {"type": "integer", "minimum": 1, "maximum": u64::MAX},
         },
+        {
+            "name": "traceparent",
+            "in": "header",
+            "description": "The caller's place in a trace (W3C Trace Context); ignored where it cannot be read, and by servers that do not trace.",
+            "schema": {"type": "string"},
+        },
+        {
+            "name": "tracestate",
+            "in": "header",
+            "description": "What goes along with `traceparent`; up to 512 bytes are kept.",
+            "schema": {"type": "string"},
+        },
     ])
 }
 
@@ -376,6 +388,11 @@ fn header(name: &str, description: &str, schema: Json) -> (String, Json) {
 
 fn request_id_header() -> (String, Json) {
     header("x-request-id", "Names the request in logs.", json!({"type": "string"}))
+}
+
+fn trace_header() -> (String, Json) {
+    let description = "The trace, this server's span in it, and whether it is recorded, in the form of `traceparent`; absent where the server does not trace.";
+    header("traceresponse", description, json!({"type": "string"}))
 }
 
 fn retry_after_header() -> (String, Json) {
@@ -391,6 +408,7 @@ fn answer_headers() -> Map<String, Json> {
     let count = || json!({"type": "integer", "minimum": 1});
     Map::from_iter([
         request_id_header(),
+        trace_header(),
         header("x-maitred-route", "The route that answered.", json!({"type": "string"})),
         header(
             "x-maitred-bypassed",

@@ -25,6 +25,7 @@ use super::{App, Serving};
 use crate::config::{Filtered, nearest};
 use crate::rerank::{Error, Stage};
 use crate::route::{Answer, Ask, AskedDocument, Queries, Route};
+use crate::telemetry::Span;
 
 /// How metrics and the log call the dialect.
 const NAME: &str = "try";
@@ -93,7 +94,7 @@ where
 {
     let id = request_id(&head.headers);
     let known_id = id.clone().unwrap_or_else(|_| new_request_id());
-    let mut entry = Entry::new(app, known_id);
+    let mut entry = Entry::new(app, known_id, Span::default());
     entry.otherwise = NAME;
     let outcome = guarded(compare(app, id.map(|_| ()), head, body, &mut entry)).await;
     match outcome {

@@ -12,7 +12,8 @@ use crate::admission::Work;
 use crate::config::{BatchSettings, DeviceKind, EngineKind, Precision};
 use crate::engine::{Batch, EngineError};
 use crate::replica::fake::{self, Act, Script, truth};
-use crate::rerank::{DocumentId, Lengths, Priority, Report};
+use crate::rerank::{DocumentId, Lengths, Priority};
+use crate::telemetry::Trace;
 
 fn settings() -> ModelSettings {
     ModelSettings {
@@ -94,8 +95,9 @@ fn context(model: &Model, work: Work) -> Context {
         wanted: None,
         truncate: None,
         lengths: Lengths::default(),
-        allowance: model.admission().admit(work, Duration::ZERO).unwrap(),
-        report: Report::default(),
+        allowance: Arc::new(model.admission().admit(work, Duration::ZERO).unwrap()),
+        report: Arc::default(),
+        trace: Trace::default(),
     }
 }
 

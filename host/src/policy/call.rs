@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::guest::{Facts, Guest, GuestError, Next};
 use super::limits::{self, Meter};
 use crate::rerank::{Context, Error, Ranking, Report, Request, Stage};
+use crate::telemetry::{Span, Trace};
 
 /// What a caller is told to wait when all instances are taken: calls of
 /// policies last about as long as a batch.
@@ -33,12 +34,19 @@ pub(super) async fn call(
     request: Request,
     context: &Context,
 ) -> Result<Ranking, Error> {
+    let mut span = context.trace.span_of("policy", policy.name());
+    span.name("maitred.policy.version", policy.version());
+    span.count("maitred.documents", request.documents.len() as u64);
+    let next = Next { trace: span.trace(), ..next };
     // The order of these is the order in which they must not be dropped: the
     // store before its place in the pool and before the bill.
     let Some(_place) = policy.sandbox.place(&policy.share) else {
-        return Err(Error::Overloaded { retry_after: INSTANCES_RETRY_MS });
+        policy.sandbox.shed(&context.route);
+        let full = Error::Overloaded { retry_after: INSTANCES_RETRY_MS };
+        span.end(Some(full.kind()));
+        return Err(full);
     };
-    let bill = Bill::open(policy, &context.report);
+    let mut bill = Bill::open(policy, &context.report, span);
     let guest = Guest::new(policy, &bill.meter, facts, next, &request);
     let mut store = store(policy, &bill.meter, guest);
 
@@ -46,19 +54,25 @@ pub(super) async fn call(
     // Outside the store: inside, a busy guest could keep the timer from being
     // looked at.
     let error = match timeout_at(context.deadline, run).await {
-        Ok(Ok(Ok(ranking))) => return Ok(ranking),
+        Ok(Ok(Ok(ranking))) => {
+            bill.ended = Some(None);
+            return Ok(ranking);
+        }
         Ok(Ok(Err(error))) => error,
         Ok(Err(trap)) => GuestError::Failed(classify(trap, policy, &bill.meter)),
         Err(_) if bill.meter.is_waiting() => GuestError::Returned(Error::DeadlineExceeded),
         Err(_) => GuestError::Failed(Failure::Deadline),
     };
-    Err(match error {
+    let error = match error {
         GuestError::Returned(error) => error,
         GuestError::Failed(failure) => {
             report(policy, &context.request_id, &failure);
+            bill.span.word("maitred.policy.failure", failure.kind());
             failure.into_error(policy.name().clone())
         }
-    })
+    };
+    bill.ended = Some(Some(error.kind()));
+    Err(error)
 }
 
 async fn run(
@@ -91,7 +105,7 @@ pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
         model: Arc::new(ModelInfo { name: "none".into(), tokens_max: 0, precision: "none".into() }),
     };
     let (driver, _) = mpsc::unbounded_channel();
-    let next = Next { stage: 0, driver };
+    let next = Next { stage: 0, driver, trace: Trace::default() };
     let nothing = Request { query: "".into(), documents: Vec::new() };
     let guest = Guest::new(policy, &meter, facts, next, &nothing);
     let mut store = store(policy, &meter, guest);
@@ -167,12 +181,16 @@ struct Bill<'a> {
     policy: &'a Policy,
     report: &'a Report,
     meter: Arc<Meter>,
+    span: Span,
+    /// The kind of error with which the call ended, if one; `None` while it has not.
+    ended: Option<Option<&'static str>>,
 }
 
 impl<'a> Bill<'a> {
-    fn open(policy: &'a Policy, report: &'a Report) -> Self {
+    fn open(policy: &'a Policy, report: &'a Report, span: Span) -> Self {
         policy.metrics.calls.inc();
-        Bill { policy, report, meter: Meter::new(policy.limits().cpu_ms_max) }
+        let meter = Meter::new(policy.limits().cpu_ms_max);
+        Bill { policy, report, meter, span, ended: None }
     }
 }
 
@@ -181,8 +199,14 @@ impl Drop for Bill<'_> {
         let cpu = self.meter.cpu();
         let metrics = &self.policy.metrics;
         metrics.cpu_seconds.inc_by(cpu.as_secs_f64());
-        let peak = self.meter.memory_bytes_peak() as f64;
-        metrics.memory_bytes_peak.observe(peak);
+        let peak = self.meter.memory_bytes_peak();
+        metrics.memory_bytes_peak.observe(peak as f64);
         self.report.add_time(Stage::GuestCpu, cpu);
+        let mut span = std::mem::take(&mut self.span);
+        span.count("maitred.policy.cpu_us", cpu.as_micros() as u64);
+        span.count("maitred.policy.memory_bytes_peak", peak as u64);
+        if let Some(failed) = self.ended {
+            span.end(failed);
+        }
     }
 }

@@ -135,7 +135,7 @@ impl Chain {
         let (reply, mut answer) = oneshot::channel();
         let mut queues = Queues::new(self.stages.len());
         let mut running = FuturesUnordered::new();
-        let first = Forward { stage: 0, request, reply };
+        let first = Forward { stage: 0, request, reply, trace: context.trace.clone() };
         running.extend(queues.enter(first).map(|first| self.stage(first, context, &driver)));
         loop {
             tokio::select! {
@@ -166,7 +166,8 @@ impl Chain {
         context: &Context,
         driver: &mpsc::UnboundedSender<Forward>,
     ) -> Result<usize, Error> {
-        let Forward { stage, request, mut reply } = forward;
+        let Forward { stage, request, mut reply, trace } = forward;
+        let context = &*context.under(trace);
         let work: BoxFuture<'_, _> = match self.stages.get(stage) {
             Some(Stage { policy, params }) => {
                 let facts = Facts {
@@ -177,7 +178,8 @@ impl Chain {
                     params: params.clone(),
                     model: self.about.clone(),
                 };
-                let next = Next { stage: stage + 1, driver: driver.clone() };
+                let (driver, trace) = (driver.clone(), context.trace.clone());
+                let next = Next { stage: stage + 1, driver, trace };
                 Box::pin(call(policy, facts, next, request, context))
             }
             None => self.model.rerank(request, context),

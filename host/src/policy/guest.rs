@@ -25,6 +25,7 @@ use super::limits::{HANDLES_MAX, Limiter, Meter, Waiting};
 use super::wasi;
 use crate::config::Grant;
 use crate::rerank::{Error, Ranking, Request};
+use crate::telemetry::{Span, Trace};
 
 /// A call of a stage, on its way to the request's driver.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Forward {
     pub stage: usize,
     pub request: Request,
     pub reply: oneshot::Sender<Result<Ranking, Error>>,
+    /// Under what the stage begins its spans.
+    pub trace: Trace,
 }
 
 /// The facts that a guest may ask about.
@@ -51,6 +54,8 @@ pub(super) struct Facts {
 pub(super) struct Next {
     pub stage: usize,
     pub driver: mpsc::UnboundedSender<Forward>,
+    /// Under what the spans of calls begin.
+    pub trace: Trace,
 }
 
 pub(super) struct Guest {
@@ -132,11 +137,13 @@ impl Guest {
         self.contract.sends(&request)?;
         let (reply, answer) = oneshot::channel();
         let stage = self.next.stage;
-        let forward = Forward { stage, request, reply };
+        let mut span = self.next.trace.span("next");
+        span.count("maitred.documents", request.documents.len() as u64);
+        let forward = Forward { stage, request, reply, trace: span.trace() };
         // Without a driver there is no request: this is a trial instance, whose
         // reply never comes.
         let _ = self.next.driver.send(forward);
-        Ok(Reply { answer, _waiting: self.meter.wait() })
+        Ok(Reply { answer, span, _waiting: self.meter.wait() })
     }
 
     fn receive(&mut self, answer: Result<Ranking, Error>) -> Result<wit::Ranking, wit::Error> {
@@ -165,6 +172,8 @@ pub(super) enum GuestError {
 
 struct Reply {
     answer: oneshot::Receiver<Result<Ranking, Error>>,
+    /// Of the call, from when the guest asked.
+    span: Span,
     _waiting: Waiting,
 }
 
@@ -180,6 +189,7 @@ impl host::rerank::HostWithStore<Guest> for HasSelf<Guest> {
             .answer
             .await
             .unwrap_or_else(|_| Err(Error::Internal("a stage was dropped without a reply".into())));
+        reply.span.end(answer.as_ref().err().map(Error::kind));
         drop(reply._waiting);
         Ok(accessor.with(|mut access| access.get().receive(answer)))
     }

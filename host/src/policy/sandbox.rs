@@ -19,7 +19,7 @@ use super::epoch::Ticker;
 use super::guest::Guest;
 use super::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ENTRIES_MAX, TABLES_MAX};
 use crate::config::SandboxSettings;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteShed};
 
 /// Metadata of one instance; wasmtime's default of 1 MiB is too small for
 /// interpreters.
@@ -71,6 +71,7 @@ impl Sandbox {
         let engine = Engine::new(&config).map_err(failed)?;
         let ticker = Ticker::start(engine.clone(), settings.tick_ms)
             .map_err(|error| PolicyError::Sandbox(format!("the epoch thread: {error}")))?;
+        metrics.policy_instances_max.set(settings.instances_max.into());
         Ok(Sandbox {
             shared: Arc::new(Shared {
                 linker: linker(&engine).map_err(failed)?,
@@ -121,6 +122,12 @@ impl Sandbox {
         let own = share.clone().try_acquire_owned().ok()?;
         let permit = self.shared.instances.clone().try_acquire_owned().ok()?;
         Some(self.taken([own, permit]))
+    }
+
+    /// Counts that a request of this route found no place.
+    pub(super) fn shed(&self, route: &str) {
+        let labels = RouteShed { route: route.to_owned(), reason: "instances" };
+        self.shared.metrics.shed.get_or_create(&labels).inc();
     }
 
     /// The same, once there is room: for whoever serves no request and holds no

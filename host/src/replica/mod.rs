@@ -137,6 +137,16 @@ pub enum State {
 }
 
 impl State {
+    /// One word, for metrics and people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Idle => "idle",
+            State::Busy => "busy",
+            State::Failed { .. } => "failed",
+        }
+    }
+
     /// The replica can score, now or after its present batch.
     pub fn is_up(&self) -> bool {
         matches!(self, State::Idle | State::Busy)

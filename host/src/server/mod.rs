@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 pub use self::examine::{Findings, examine};
 use self::reload::Hangups;
@@ -25,6 +26,7 @@ pub use self::stack::{Change, Stack};
 use crate::checkpoint::Hub;
 use crate::config::{Raw, Settings, TlsSettings};
 use crate::http::{self, App, Listeners, Tls};
+use crate::telemetry;
 
 /// After the grace, when nobody waits for an answer any more: how long threads may
 /// take to end. One that hangs in its engine never does.
@@ -53,16 +55,21 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
         stack = Stack::start(&settings, hub) => stack?,
     };
     announce(&stack, &listeners)?;
-    let app = App::new(stack.serving(None), server.clone(), stack.metrics().clone());
+    let (tracer, exporting) = telemetry::start(&settings.telemetry, stack.metrics())
+        .map_err(|error| anyhow::anyhow!("failed to {error}"))?;
+    let app = App::traced(stack.serving(None), server.clone(), stack.metrics().clone(), tracer);
     let (end, ended) = oneshot::channel();
     let follow = reload::follow(stack, app.clone(), (source, raw), hangups, ended);
     // A task of its own: loading must not keep connections from being accepted.
     let following = tokio::spawn(follow);
+    let mut grace_ends = None;
     let stop = async {
         stop.await;
+        grace_ends = Some(Instant::now() + server.drain_wait_ms + server.drain_ms_max);
         drop(end);
     };
     let drained = http::serve(listeners, app, stop).await;
+    exporting.stop(grace_ends.unwrap_or_else(Instant::now)).await;
     let stack = following.await.context("the task that reloads failed")?;
     if tokio::time::timeout(THREADS_MS_MAX, stack.stop()).await.is_err() {
         tracing::warn!(

@@ -18,7 +18,7 @@ use crate::config::{
     LinkSettings, ModelSettings, OnFailure, POLICY_MEMORY_BYTES_MAX, RouteSettings, Settings,
 };
 use crate::http::Serving;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::model::{Model, ModelParts};
 use crate::policy::{Chain, Link, ModelInfo, Policy, PolicyError, Sandbox, check_chain};
 use crate::route::{EdgeLimits, Route, Routes};
@@ -52,6 +52,12 @@ impl Stack {
     /// Loads and warms up everything; when it returns, requests can be served.
     pub async fn start(settings: &Settings, hub: &Hub) -> anyhow::Result<Stack> {
         let metrics = Metrics::new();
+        metrics
+            .build_info
+            .get_or_create(&metrics::Build { version: env!("CARGO_PKG_VERSION") })
+            .set(1);
+        #[cfg(feature = "metal")]
+        metrics.read_gpu_memory(crate::engine::gpu_memory_bytes);
         let mut sandbox = None;
         let build = Build { settings, running: None, hub, metrics: &metrics };
         let running = build.parts(&mut sandbox).await?;

@@ -8,7 +8,7 @@ mod prefix;
 mod truncate;
 
 pub use encode::{EncodedPair, PairEncoder, Query};
-pub use pool::{Encoded, TokenizerPool};
+pub use pool::{Encoded, PoolMeters, TokenizerPool};
 
 /// Why texts became no pairs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

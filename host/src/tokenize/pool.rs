@@ -8,9 +8,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
@@ -45,8 +48,17 @@ struct Shared {
     /// Work has come, or the end.
     changed: Condvar,
     tasks_max: usize,
+    meters: PoolMeters,
+}
+
+/// What a pool measures.
+#[derive(Debug, Clone, Default)]
+pub struct PoolMeters {
     /// Pieces that wait.
-    waiting: Gauge,
+    pub waiting: Gauge,
+    pub threads: Gauge,
+    /// Seconds that threads spent on pieces.
+    pub busy: Counter<f64, AtomicU64>,
 }
 
 #[derive(Default)]
@@ -87,14 +99,14 @@ impl TokenizerPool {
         encoder: PairEncoder,
         threads: usize,
         tasks_max: usize,
-        waiting: Gauge,
+        meters: PoolMeters,
     ) -> Result<Self, TokenizeError> {
         let shared = Arc::new(Shared {
             encoder,
             queue: Mutex::default(),
             changed: Condvar::new(),
             tasks_max,
-            waiting,
+            meters,
         });
         let pool = TokenizerPool {
             shared: shared.clone(),
@@ -196,7 +208,7 @@ impl Shared {
             return Err(TokenizeError::Full { limit });
         }
         queue.tasks.push_back((task, 0));
-        self.waiting.inc_by(pieces as i64);
+        self.meters.waiting.inc_by(pieces as i64);
         drop(queue);
         match pieces {
             1 => self.changed.notify_one(),
@@ -207,12 +219,16 @@ impl Shared {
 
     /// What a thread does until the pool stops.
     fn work(&self) {
+        self.meters.threads.inc();
         while let Some((task, piece)) = self.next() {
+            let began = Instant::now();
             let work = AssertUnwindSafe(|| task.encode(&self.encoder, piece));
             let encoded = catch_unwind(work)
                 .unwrap_or_else(|_| Err(TokenizeError::Failed("it panicked".into())));
+            self.meters.busy.inc_by(began.elapsed().as_secs_f64());
             task.finish(piece, encoded);
         }
+        self.meters.threads.dec();
     }
 
     /// Waits for a piece; `None` at the end.
@@ -229,10 +245,10 @@ impl Shared {
             };
             let left = task.pieces.len() - piece;
             if task.is_over() {
-                self.waiting.dec_by(left as i64);
+                self.meters.waiting.dec_by(left as i64);
                 continue;
             }
-            self.waiting.dec();
+            self.meters.waiting.dec();
             if left > 1 {
                 queue.tasks.push_back((task.clone(), piece + 1));
             }

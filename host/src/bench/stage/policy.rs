@@ -14,9 +14,10 @@ use crate::config::{POLICY_MEMORY_BYTES_MAX, RouteSettings, Settings};
 use crate::metrics::Metrics;
 use crate::policy::{Chain, Link, ModelInfo, Sandbox};
 use crate::rerank::{
-    Context, Document, DocumentId, Error, Lengths, Priority, Ranked, Ranking, Report, Request,
-    Rerank, Scale,
+    Context, Document, DocumentId, Error, Lengths, Priority, Ranked, Ranking, Request, Rerank,
+    Scale,
 };
+use crate::telemetry::Trace;
 
 /// Tokens of a pair, as far as policies ask.
 const TOKENS_MAX: u32 = 512;
@@ -88,8 +89,9 @@ impl PolicyOnly {
             wanted: None,
             truncate: None,
             lengths: Lengths::default(),
-            allowance,
-            report: Report::default(),
+            allowance: Arc::new(allowance),
+            report: Arc::default(),
+            trace: Trace::default(),
         };
         let ranking = tokio::time::timeout(timeout, self.chain.rerank(request, &context)).await;
         let answer = match ranking {

@@ -8,6 +8,7 @@ mod model;
 mod policy;
 mod route;
 mod server;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,7 @@ pub fn check(raw: &mut Raw) -> Result<Settings, Faults> {
         callers: check.callers(raw, &server, &routes),
         server,
         sandbox: check.sandbox(&raw.sandbox),
+        telemetry: check.telemetry(&raw.telemetry),
         default_route: check.default_route(raw.default_route.as_deref(), &routes),
         models,
         policies,

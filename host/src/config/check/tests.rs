@@ -18,6 +18,16 @@ fn an_empty_file_serves_the_default_model() {
 }
 
 #[test]
+fn nothing_is_traced_unless_there_is_a_collector() {
+    let telemetry = |text: &str| settings(text).unwrap().telemetry;
+    assert_eq!(telemetry("").otlp_endpoint, None);
+    assert_eq!(telemetry("[telemetry]\notlp_endpoint = ''").otlp_endpoint, None);
+    let on = telemetry("[telemetry]\notlp_endpoint = 'http://collector:4318/'\nsample_ratio = 1");
+    assert_eq!(on.otlp_endpoint.as_deref(), Some("http://collector:4318/"));
+    assert_eq!(on.sample_ratio, 1.0);
+}
+
+#[test]
 fn faults_name_the_key_the_value_and_what_is_allowed() {
     let check = |text: &str, expected: &str| {
         let fault = settings(text).unwrap_err();
@@ -46,6 +56,23 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
         "line 2: `server.read_ms_max` is \"10s\"; it must be a whole number, 0 or more\n  - line 3: `server.idle_ms_max` is [1]",
     );
     check("[sandbox]\ncache = 1", "line 2: `sandbox.cache` is 1; it must be true or false");
+    check(
+        "[telemetry]\nsample_ratio = 1.5",
+        "line 2: `telemetry.sample_ratio` is 1.5; it must be 0 to 1 of the requests",
+    );
+    check(
+        "[telemetry]\nsample_ratio = 'all'",
+        "line 2: `telemetry.sample_ratio` is \"all\"; it must be a number",
+    );
+    for endpoint in ["localhost:4318", "https://collector", "http://", "http://a b", "grpc://x"] {
+        let text = format!("[telemetry]\notlp_endpoint = '{endpoint}'");
+        let expected = format!(
+            "line 2: `telemetry.otlp_endpoint` is \"{endpoint}\"; it must be a URL like http://127.0.0.1:4318 (TLS"
+        );
+        check(&text, &expected);
+    }
+    check("[telemetry]\nservice_name = ''", "it must be 1 to 255 bytes");
+    check("[telemetry]\notlp = 'x'", "unknown key `otlp`; did you mean `otlp_endpoint`?");
     check("server = 5", "line 1: `server` is 5; it must be a table");
     check("[[routes]]", "it must be a table");
     check("[routes.r]\npolicies = 'p'", "line 2: `routes.r.policies` is \"p\"; it must be a list");

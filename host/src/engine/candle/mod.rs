@@ -13,6 +13,8 @@ mod ops;
 mod stock;
 
 use std::sync::Arc;
+#[cfg(feature = "metal")]
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -173,7 +175,7 @@ fn device(kind: DeviceKind) -> Result<Device, EngineError> {
     let failed = |error: candle_core::Error| EngineError::Device(error.to_string());
     // Without a GPU, candle takes the first of an empty list.
     let metal = || match std::panic::catch_unwind(|| Device::new_metal(0)) {
-        Ok(device) => device.map_err(failed),
+        Ok(device) => device.map_err(failed).inspect(note_gpu),
         Err(_) => Err(EngineError::Device("there is no Metal device".to_owned())),
     };
     let cuda = || Device::new_cuda(0).map_err(failed);
@@ -188,6 +190,28 @@ fn device(kind: DeviceKind) -> Result<Device, EngineError> {
         DeviceKind::Auto => Ok(Device::Cpu),
     }
 }
+
+/// Reads what the GPU holds for this process, once it is used.
+#[cfg(feature = "metal")]
+static GPU_MEMORY: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>> = OnceLock::new();
+
+/// Bytes that the GPU holds for this process; `None` while it is not used.
+#[cfg(feature = "metal")]
+pub fn gpu_memory_bytes() -> Option<u64> {
+    GPU_MEMORY.get().map(|read| read())
+}
+
+/// Every handle is one of the same GPU, so the first tells of all.
+#[cfg(feature = "metal")]
+fn note_gpu(device: &Device) {
+    if let Device::Metal(gpu) = device {
+        let gpu = gpu.metal_device().clone();
+        GPU_MEMORY.get_or_init(|| Box::new(move || gpu.current_allocated_size() as u64));
+    }
+}
+
+#[cfg(not(feature = "metal"))]
+fn note_gpu(_: &Device) {}
 
 fn cpu_instead(error: EngineError) -> Device {
     tracing::warn!("{error}; the CPU computes instead");

@@ -27,6 +27,7 @@ use self::object::{Bound, Object};
 use crate::http::errors::{Problem, Shape};
 use crate::rerank::{Lengths, Priority};
 use crate::route::{Answer, Ask, AskedDocument, Queries, Scores};
+use crate::telemetry::Trace;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -180,6 +181,7 @@ impl Envelope {
             filtered: None,
             request_id: self.request_id.clone(),
             caller: None,
+            trace: Trace::default(),
         }
     }
 }

@@ -158,7 +158,7 @@ fn answer(results: &[(u32, f32)]) -> Answer {
         chain: Arc::from("m@0123456789ab"),
         order_only: false,
         filtered: 0,
-        report,
+        report: Arc::new(report),
         took: Duration::from_millis(40),
     }
 }

@@ -12,7 +12,7 @@ fn encoder() -> PairEncoder {
 }
 
 fn pool(threads: usize, tasks_max: usize) -> TokenizerPool {
-    TokenizerPool::start("tiny", encoder(), threads, tasks_max, Gauge::default()).unwrap()
+    TokenizerPool::start("tiny", encoder(), threads, tasks_max, PoolMeters::default()).unwrap()
 }
 
 fn documents(count: usize, words: usize) -> Vec<Arc<str>> {
@@ -66,7 +66,7 @@ async fn requests_are_answered_in_their_own_order() {
         }
     });
     join_all(requests).await;
-    assert_eq!(pool.shared.waiting.get(), 0);
+    assert_eq!(pool.shared.meters.waiting.get(), 0);
     assert_eq!(pool.encode("q".into(), vec![], None, Lengths::default()).await.unwrap().pairs, []);
 }
 
@@ -92,13 +92,13 @@ async fn what_nobody_waits_for_is_skipped_and_what_is_too_much_is_refused() {
     let mut second = encode(documents(1, 1));
     assert!(futures_util::poll!(&mut first).is_pending());
     assert!(futures_util::poll!(&mut second).is_pending());
-    assert_eq!(pool.shared.waiting.get(), 3);
+    assert_eq!(pool.shared.meters.waiting.get(), 3);
     let full = encode(documents(1, 1)).await;
     assert_eq!(full, Err(TokenizeError::Full { limit: 2 }));
     drop(first);
     let (task, piece) = pool.shared.next().unwrap();
     assert_eq!(task.documents.len(), 1);
-    assert_eq!(pool.shared.waiting.get(), 0);
+    assert_eq!(pool.shared.meters.waiting.get(), 0);
     task.finish(piece, task.encode(pool.encoder(), piece));
     assert_eq!(second.await.unwrap().pairs.len(), 1);
 }
