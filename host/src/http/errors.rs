@@ -166,19 +166,11 @@ impl Problem {
             Problem::BodyTooLarge { limit, .. } => {
                 format!("the body is over the limit of {limit} bytes").into()
             }
-            Problem::MediaType(_) => {
-                "the body does not say that it is plain JSON".into()
-            }
+            Problem::MediaType(_) => "the body does not say that it is plain JSON".into(),
             Problem::NoEndpoint(_) => "nothing is at the path".into(),
-            Problem::Method { allow, .. } => {
-                format!("the path takes only {allow}").into()
-            }
-            Problem::Unauthenticated => {
-                "there is no key, or none that this server knows".into()
-            }
-            Problem::Forbidden(_) => {
-                "the request names what its sender may not use".into()
-            }
+            Problem::Method { allow, .. } => format!("the path takes only {allow}").into(),
+            Problem::Unauthenticated => "there is no key, or none that this server knows".into(),
+            Problem::Forbidden(_) => "the request names what its sender may not use".into(),
             Problem::RateLimited { pairs_per_second, .. } => {
                 let rate = format!("the caller's rate of {pairs_per_second} pairs/s is used up");
                 rate.into()
@@ -262,9 +254,7 @@ fn account(error: &Error) -> Cow<'static, str> {
         Error::TooLarge { what, limit, .. } => {
             format!("{what} is over the limit of {limit}").into()
         }
-        Error::NotFound(_) => {
-            "no route or model has the name that is asked for".into()
-        }
+        Error::NotFound(_) => "no route or model has the name that is asked for".into(),
         Error::Denied(_) => "a policy refuses the request".into(),
         Error::Overloaded { .. } => "the server is at capacity".into(),
         Error::DeadlineExceeded => "the request's deadline passed".into(),
