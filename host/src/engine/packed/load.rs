@@ -59,12 +59,12 @@ impl Loader<'_> {
     fn embedding(&self) -> Result<Embedding, EngineError> {
         let shape = [self.tensors.config.vocab, self.tensors.config.hidden];
         let name = "embeddings.word_embeddings.weight";
-        let words = match self.tensors.int8(name, &shape)? {
+        let words = match self.int8(name, &shape)? {
             Some(Quantised { values, scales }) => Words::Int8 { values, scales },
-            None => Words::Floats(self.tensors.values(name, &shape)?),
+            None => Words::Floats(self.values(name, &shape)?),
         };
         let norm = self.norm("embeddings.LayerNorm")?;
-        Ok(Embedding::new(words, self.tensors.places()?, norm))
+        Ok(Embedding::new(words, finite("embeddings", self.tensors.places()?)?, norm))
     }
 
     fn layer(&self, layer: usize) -> Result<Layer, EngineError> {
@@ -88,8 +88,8 @@ impl Loader<'_> {
 
     fn norm(&self, name: &str) -> Result<Norm, EngineError> {
         let shape = [self.tensors.config.hidden];
-        let weight = self.tensors.values(&format!("{name}.weight"), &shape)?;
-        let bias = self.tensors.values(&format!("{name}.bias"), &shape)?;
+        let weight = self.values(&format!("{name}.weight"), &shape)?;
+        let bias = self.values(&format!("{name}.bias"), &shape)?;
         Ok(Norm::new(self.isa, &weight, &bias, self.tensors.config.norm_eps as f32))
     }
 
@@ -106,22 +106,41 @@ impl Loader<'_> {
         Linear::new(self.isa, inputs, weights, &dense.bias)
     }
 
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EngineError> {
+        finite(name, self.tensors.values(name, shape)?)
+    }
+
+    fn int8(&self, name: &str, shape: &[usize]) -> Result<Option<Quantised>, EngineError> {
+        let Some(Quantised { values, scales }) = self.tensors.int8(name, shape)? else {
+            return Ok(None);
+        };
+        Ok(Some(Quantised { values, scales: finite(name, scales)? }))
+    }
+
     /// In this loader's format. Weights that are stored as int8 stay what they are;
     /// others are quantised now.
     fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EngineError> {
         let (weight, shape) = (format!("{name}.weight"), [outputs, inputs]);
         let weights = match self.format {
-            Format::F32 | Format::Bf16 => Numbers::Floats(self.tensors.values(&weight, &shape)?),
-            Format::Int8 => Numbers::Int8(match self.tensors.int8(&weight, &shape)? {
+            Format::F32 | Format::Bf16 => Numbers::Floats(self.values(&weight, &shape)?),
+            Format::Int8 => Numbers::Int8(match self.int8(&weight, &shape)? {
                 Some(quantised) => quantised,
                 None => {
-                    let values = self.tensors.values(&weight, &shape)?;
+                    let values = self.values(&weight, &shape)?;
                     let (values, scales) = quantise::rows(&values, inputs);
                     Quantised { values, scales }
                 }
             }),
         };
-        Ok(Dense { weights, bias: self.tensors.values(&format!("{name}.bias"), &[outputs])? })
+        Ok(Dense { weights, bias: self.values(&format!("{name}.bias"), &[outputs])? })
+    }
+}
+
+/// A number that is none would be clamped on its way, and the score look like one.
+fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, EngineError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(EngineError::Files(format!("`{name}` holds {value}"))),
+        None => Ok(values),
     }
 }
 

@@ -118,6 +118,23 @@ fn a_quantised_model_scores_as_its_original() {
     }
 }
 
+/// The clamps of the kernels would make a score of it.
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(fixture("tiny-bert").join(file), dir.path().join(file)).unwrap();
+    }
+    let file = dir.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let checkpoint = Checkpoint::open("broken", dir.path()).unwrap();
+    let error = engine::factory(&checkpoint, &settings(EngineKind::Packed)).err().unwrap();
+    assert!(error.to_string().contains("holds NaN"), "{error}");
+}
+
 #[test]
 fn what_does_not_fit_the_model_is_refused() {
     let mut engine = engine(&fixture("tiny-bert"), EngineKind::Packed);
