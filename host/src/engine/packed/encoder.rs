@@ -78,17 +78,11 @@ impl Workspace {
 impl Encoder {
     pub fn workspace(&self) -> Workspace {
         let hidden = self.embedding.width();
-        // In a model of bytes, too, where it is faster: its rounding is a twentieth of
-        // what bytes cost.
-        let attention = match (self.format, self.isa.has_bf16()) {
-            (Format::Int8, true) | (Format::Bf16, _) => Format::Bf16,
-            (Format::Int8, false) | (Format::F32, _) => Format::F32,
-        };
         Workspace {
             lengths: Vec::new(),
             words: Vec::new(),
             places: Vec::new(),
-            attention: Attention::new(self.isa, attention, self.heads, hidden / self.heads),
+            attention: Attention::new(self.isa, self.format, self.heads, hidden / self.heads),
             operand: Operand::new(self.isa, self.format),
             floats: Operand::new(self.isa, Format::F32),
             states: Buffer::new(),

@@ -171,7 +171,7 @@ async fn errors_are_shown_without_what_the_client_wrote() {
             )
         })
         .collect();
-    assert_eq!(told, [(404, "not_found", 1), (404, "not_found", 1), (422, "invalid", 3)]);
+    assert_eq!(told, [(404, "no_endpoint", 1), (404, "not_found", 1), (422, "invalid", 3)]);
 }
 
 #[tokio::test]
