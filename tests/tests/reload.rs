@@ -15,6 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Swaps a second, and how long.
 const SWAP_MS: u64 = 200;
+/// A reload that did not come within it never will; machines that are busy take seconds.
+const RELOAD_MAX: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 6;
 /// Looks at memory of which the median counts: those of a second. A single one may
 /// find what a request or an exchange holds for a moment.
@@ -117,7 +119,9 @@ async fn reloads(server: &Served) -> BTreeMap<&'static str, u64> {
 
 /// Waits until so many reloads have ended.
 async fn reloaded(server: &Served, total: u64) {
-    while reloads(server).await.values().sum::<u64>() < total {}
+    let enough = async { while reloads(server).await.values().sum::<u64>() < total {} };
+    let waited = tokio::time::timeout(RELOAD_MAX, enough).await;
+    assert!(waited.is_ok(), "there were not {total} reloads:\n{}", server.said());
 }
 
 /// Bytes of the program's memory.

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use self::examine::{Findings, examine};
-use self::reload::Hangups;
 pub use self::reload::Source;
+use self::reload::{Beginning, Hangups};
 pub use self::stack::{Change, Stack};
 use crate::checkpoint::Hub;
 use crate::config::{Raw, Settings, TlsSettings};
@@ -48,6 +48,7 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
     };
     let mut stop = Box::pin(stop_signal().context("failed to listen for signals")?);
     let hangups = Hangups::listen().context("failed to listen for signals")?;
+    let beginning = Beginning::of(&settings, raw, source).await;
     // A start may fetch gigabytes; nobody should have to wait for that to stop it.
     let stack = tokio::select! {
         biased;
@@ -59,7 +60,7 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
         .map_err(|error| anyhow::anyhow!("failed to {error}"))?;
     let app = App::traced(stack.serving(None), server.clone(), stack.metrics().clone(), tracer);
     let (end, ended) = oneshot::channel();
-    let follow = reload::follow(stack, app.clone(), (source, raw), hangups, ended);
+    let follow = reload::follow(stack, app.clone(), beginning, hangups, ended);
     // A task of its own: loading must not keep connections from being accepted.
     let following = tokio::spawn(follow);
     let mut grace_ends = None;

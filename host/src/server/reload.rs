@@ -30,19 +30,35 @@ pub struct Source {
     pub read: Box<dyn Fn() -> anyhow::Result<(Raw, Settings)> + Send + Sync>,
 }
 
+/// What there is to follow, from before anything was built of it: a change that comes
+/// while the server starts is one, too.
+pub struct Beginning {
+    source: Source,
+    raw: Raw,
+    watch: Watch,
+}
+
+impl Beginning {
+    /// `raw` is `settings` as they were written, and `source` where they can be read
+    /// again.
+    pub async fn of(settings: &Settings, raw: Raw, source: Source) -> Beginning {
+        let mut watch = Watch::every(settings.server.reload_poll_ms);
+        watch.only(files(&source, settings)).await;
+        Beginning { source, raw, watch }
+    }
+}
+
 /// Serves what is configured until `end` is dropped, and gives the stack back.
 pub async fn follow(
     stack: Stack,
     app: Arc<App>,
-    (source, raw): (Source, Raw),
+    Beginning { source, raw, watch }: Beginning,
     mut hangups: Hangups,
     mut end: oneshot::Receiver<()>,
 ) -> Stack {
-    let server = &stack.settings().server;
-    let (on, watch) = (server.reload, Watch::every(server.reload_poll_ms));
+    let on = stack.settings().server.reload;
     succeeded(&app.metrics);
     let mut reload = Reload { source, raw, stack, app, watch };
-    reload.watch.only(reload.files(None)).await;
     loop {
         let attempt = async {
             let why = tokio::select! {
@@ -107,11 +123,11 @@ impl Reload {
 
     async fn exchange(&mut self) -> anyhow::Result<Change> {
         // From here on every file is watched as it is before it is read.
-        self.watch.only(self.files(None)).await;
+        self.watch.only(files(&self.source, self.stack.settings())).await;
         let (raw, settings) = (self.source.read)()?;
         // Also those that are named for the first time: if one is missing or
         // broken, its repair is a reason to try again.
-        self.watch.also(self.files(Some(&settings))).await;
+        self.watch.also(files(&self.source, &settings)).await;
         let fixed = fixed_differences(&self.raw, &raw);
         if !fixed.is_empty() {
             bail!("only a restart can change {}", fixed.join(", "));
@@ -122,17 +138,16 @@ impl Reload {
             self.app.replace(serving);
         }
         self.raw = raw;
-        self.watch.keep(self.files(None));
+        self.watch.keep(files(&self.source, self.stack.settings()));
         Ok(change)
     }
+}
 
-    /// What the running configuration, or other settings, are read from.
-    fn files(&self, settings: Option<&Settings>) -> BTreeSet<PathBuf> {
-        let settings = settings.unwrap_or(self.stack.settings());
-        let components = settings.policies.values().map(|policy| policy.component.clone());
-        let files = components.flat_map(|path| [path.with_extension("toml"), path]);
-        files.chain(self.source.file.clone()).collect()
-    }
+/// What settings are made of, and the parts that they name.
+fn files(source: &Source, settings: &Settings) -> BTreeSet<PathBuf> {
+    let components = settings.policies.values().map(|policy| policy.component.clone());
+    let files = components.flat_map(|path| [path.with_extension("toml"), path]);
+    files.chain(source.file.clone()).collect()
 }
 
 fn succeeded(metrics: &Metrics) {
