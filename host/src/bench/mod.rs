@@ -5,7 +5,7 @@
 //! variants), `corpus` (texts), `load` (when), `subject` (who), `client` and
 //! `dialect` (a server over HTTP), `target` (where it is, or how it is started),
 //! `stage` (parts of it without HTTP), `run` (one window), [`measure`] (figures,
-//! pure), [`verify`] (whether answers are right), `scrape`, `process` and
+//! pure), [`verify`] (whether answers are right), `figures`, `process` and
 //! `watching` (what the server says of itself meanwhile), [`record`] (a line a
 //! window), [`session`] (all windows), [`report`] and [`diff`] (made of records
 //! only).
@@ -18,6 +18,7 @@ pub mod corpus;
 mod dialect;
 pub mod diff;
 mod fields;
+mod figures;
 mod latencies;
 mod load;
 mod machine;
@@ -30,7 +31,6 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod sample;
-mod scrape;
 pub mod session;
 pub mod stage;
 mod statistics;

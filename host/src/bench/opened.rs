@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::corpus::Corpus;
 use super::process::Usage;
-use super::scrape::Reading;
 use super::session::Watcher;
 use super::stage::Alone;
 use super::subject::Subject;
 use super::sweep::Variant;
 use super::target::{About, Target};
 use super::workload::{CorpusSettings, Stage, TargetSettings, Workload};
+use crate::metrics::reading::Reading;
 
 pub struct Opened {
     servers_max: usize,

@@ -10,10 +10,10 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use super::figures::Figures;
 use super::latencies::Latencies;
 use super::machine::Machine;
 use super::measure::Measured;
-use super::scrape::Figures;
 use super::target::About;
 use super::verify::Verification;
 

@@ -16,11 +16,11 @@ use toml::Table;
 
 use super::client::{Client, Pages};
 use super::process::Usage;
-use super::scrape::Reading;
 use super::subject::Subject;
 use super::sweep::merge;
 use super::workload::{Place, TargetSettings, Workload};
 use crate::config::{Raw, check};
+use crate::metrics::reading::Reading;
 
 /// How often a server that starts is asked whether it is ready.
 const READY_POLL: Duration = Duration::from_millis(50);

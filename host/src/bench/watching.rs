@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::figures::Figures;
 use super::opened::Ready;
 use super::process::Usage;
 use super::record::ServerPoint;
-use super::scrape::{Figures, Reading};
 use super::workload::{Extent, Workload};
+use crate::metrics::reading::Reading;
 
 #[derive(Default)]
 pub struct Watched {
@@ -34,9 +35,11 @@ impl Look {
 
     fn until(&self, later: &Look) -> Figures {
         let mut figures = Figures::between(self.reading.as_ref(), later.reading.as_ref());
+        // What it says is finer; the system knows of those that say nothing.
         let cpu = later.usage.cpu_s.zip(self.usage.cpu_s);
-        figures.cpu_s = cpu.map(|(later, earlier)| later - earlier).filter(|cpu| *cpu >= 0.0);
-        figures.memory_bytes = later.usage.memory_bytes;
+        let cpu = cpu.map(|(later, earlier)| later - earlier).filter(|cpu| *cpu >= 0.0);
+        figures.cpu_s = figures.cpu_s.or(cpu);
+        figures.memory_bytes = figures.memory_bytes.or(later.usage.memory_bytes);
         figures
     }
 }

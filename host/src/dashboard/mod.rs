@@ -1,6 +1,6 @@
 //! The operators' page: what the server does now and has done in the last minutes.
 //!
-//! Once a second a sampler reads all metrics (`reading`) and what is served
+//! Once a second a sampler reads all metrics and what is served
 //! (`scene`); two such moments make a point (`sample`), points a history
 //! (`history`), and the last seconds the tables (`view`). However many pages are
 //! open, there is one sampler; a page follows it through a `stream`. `failures`
@@ -12,7 +12,6 @@
 mod failures;
 mod history;
 mod page;
-mod reading;
 mod sample;
 mod scene;
 mod stream;
@@ -29,12 +28,12 @@ use self::failures::Failures;
 pub use self::failures::What;
 use self::history::History;
 pub use self::page::{File, INDEX, Media, file};
-use self::reading::Reading;
 use self::sample::{Moment, Point, Stretch};
 pub use self::scene::Scene;
 pub use self::stream::Stream;
 use self::view::View;
 use crate::metrics::Metrics;
+use crate::metrics::reading::Reading;
 
 /// How often the server is looked at.
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::reading::{Distribution, Label, Reading};
 use super::scene::Scene;
+use crate::metrics::reading::{Distribution, Label, Reading};
 
 /// All there is to know at one time.
 #[derive(Debug, Clone)]
@@ -102,16 +102,16 @@ impl Stretch<'_> {
         Point {
             at_ms: self.after.at_ms,
             requests: self.outcomes(&[]),
-            pairs: self.rate("pairs", &[]),
-            tokens: self.rate("batch_tokens", &[]),
+            pairs: self.rate("maitred_pairs", &[]),
+            tokens: self.rate("maitred_batch_tokens", &[]),
             latency: self.latency(&[]),
             stages: self.stages(&[]),
             batch: self.batch(None),
-            queue_pairs: self.after.reading.gauge("queue_pairs", &[]),
-            in_flight: self.after.reading.gauge("requests_in_flight", &[]),
+            queue_pairs: self.after.reading.sum("maitred_queue_pairs", &[]),
+            in_flight: self.after.reading.sum("maitred_requests_in_flight", &[]),
             replicas_up: states().filter(|state| is_up(state)).count(),
             replicas: states().count(),
-            restarts: self.grown("replica_restarts", &[]),
+            restarts: self.grown("maitred_replica_restarts", &[]),
             memory_bytes: scene.usage.memory_bytes,
             cpu_cores: cpu.and_then(|cpu| self.per_second(cpu.as_secs_f64())),
         }
@@ -141,7 +141,8 @@ impl Stretch<'_> {
 
     /// How many requests with these labels ended, by their outcome.
     pub fn outcomes(&self, labels: &[Label<'_>]) -> Outcomes {
-        let by_status = |moment: &Moment| moment.reading.counters_by("requests", "status", labels);
+        let by_status =
+            |moment: &Moment| moment.reading.counters_by("maitred_requests", "status", labels);
         let mut ended = by_status(self.after);
         for (status, count) in by_status(self.before) {
             *ended.entry(status).or_default() -= count;
@@ -184,16 +185,19 @@ impl Stretch<'_> {
             let (part, whole) = part.zip(whole)?;
             (whole > 0.0).then(|| part / whole)
         };
-        let tokens = self.grown("batch_tokens", labels);
-        let padding = self.grown("batch_padding_tokens", labels);
+        let tokens = self.grown("maitred_batch_tokens", labels);
+        let padding = self.grown("maitred_batch_padding_tokens", labels);
         let computed = tokens.zip(padding).map(|(tokens, padding)| tokens + padding);
         let models = self.after.scene.models.iter();
         let models = models.filter(|(name, _)| model.is_none_or(|model| ***name == *model));
         let room = models.map(|(name, scene)| {
-            Some(self.grown("batches", &[("model", &**name)])? * scene.batch_tokens_max as f64)
+            Some(
+                self.grown("maitred_batches", &[("model", &**name)])?
+                    * scene.batch_tokens_max as f64,
+            )
         });
         BatchShape {
-            pairs: self.distribution("batch_pairs", labels).mean(),
+            pairs: self.distribution("maitred_batch_pairs", labels).mean(),
             fill: share(tokens, room.sum()),
             padding: share(padding, computed),
         }
@@ -201,7 +205,7 @@ impl Stretch<'_> {
 
     fn stage(&self, stage: &str, labels: &[Label<'_>]) -> Distribution {
         let labels = [&[("stage", stage)][..], labels].concat();
-        self.distribution("request_duration_seconds", &labels)
+        self.distribution("maitred_request_duration_seconds", &labels)
     }
 
     fn per_second(&self, amount: f64) -> Option<f64> {

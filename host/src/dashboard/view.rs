@@ -105,8 +105,8 @@ impl View {
             up_s,
             window_s: stretch.time().as_secs_f64(),
             all: stretch.point(),
-            connections: reading.gauge("connections", &[]),
-            policy_instances: reading.gauge("policy_instances", &[]),
+            connections: reading.sum("maitred_connections", &[]),
+            policy_instances: reading.sum("maitred_policy_instances", &[]),
             models: (scene.models.iter())
                 .map(|(name, scene)| model(stretch, name, scene))
                 .collect(),
@@ -126,19 +126,20 @@ fn model(stretch: &Stretch<'_>, name: &Arc<str>, scene: &ModelScene) -> ModelVie
         let labels = [("model", &**name), ("replica", &*place)];
         ReplicaView {
             state,
-            busy: stretch.rate("replica_busy_seconds", &labels).map(|share| share.min(1.0)),
-            restarts: stretch.grown("replica_restarts", &labels),
-            restarts_ever: stretch.after.reading.counter("replica_restarts", &labels) as u64,
+            busy: stretch.rate("maitred_replica_busy_seconds", &labels).map(|share| share.min(1.0)),
+            restarts: stretch.grown("maitred_replica_restarts", &labels),
+            restarts_ever: stretch.after.reading.counter("maitred_replica_restarts", &labels)
+                as u64,
         }
     };
-    let took = stretch.distribution("batch_duration_seconds", &labels);
+    let took = stretch.distribution("maitred_batch_duration_seconds", &labels);
     ModelView {
         name: name.clone(),
         source: scene.source.clone(),
         precision: scene.precision,
-        pairs: stretch.rate("pairs", &labels),
-        tokens: stretch.rate("batch_tokens", &labels),
-        queue_pairs: stretch.after.reading.gauge("queue_pairs", &labels),
+        pairs: stretch.rate("maitred_pairs", &labels),
+        tokens: stretch.rate("maitred_batch_tokens", &labels),
+        queue_pairs: stretch.after.reading.sum("maitred_queue_pairs", &labels),
         batch: stretch.batch(Some(name)),
         batch_ms: took.mean().map(|seconds| seconds * 1e3),
         replicas: scene.replicas.iter().enumerate().map(replica).collect(),
@@ -147,7 +148,7 @@ fn model(stretch: &Stretch<'_>, name: &Arc<str>, scene: &ModelScene) -> ModelVie
 
 fn route(stretch: &Stretch<'_>, scene: &RouteScene, default: &str) -> RouteView {
     let labels = [("route", &*scene.name)];
-    let bypasses = || stretch.after.reading.counter("bypasses", &labels) as u64;
+    let bypasses = || stretch.after.reading.counter("maitred_bypasses", &labels) as u64;
     RouteView {
         name: scene.name.clone(),
         default: *scene.name == *default,
@@ -164,17 +165,19 @@ fn route(stretch: &Stretch<'_>, scene: &RouteScene, default: &str) -> RouteView 
 fn policy(stretch: &Stretch<'_>, named: &str) -> PolicyView {
     let (name, version) = named.split_once('@').unwrap_or((named, ""));
     let labels = [("policy", name), ("version", version)];
-    let (calls, cpu) =
-        (stretch.grown("policy_calls", &labels), stretch.grown("policy_cpu_seconds", &labels));
+    let (calls, cpu) = (
+        stretch.grown("maitred_policy_calls", &labels),
+        stretch.grown("maitred_policy_cpu_seconds", &labels),
+    );
     let cpu_ms = calls.zip(cpu).and_then(|(calls, cpu)| (calls > 0.0).then(|| cpu * 1e3 / calls));
-    let memory = stretch.distribution("policy_memory_peak_bytes", &labels);
-    let failures = stretch.after.reading.counters_by("policy_failures", "reason", &labels);
+    let memory = stretch.distribution("maitred_policy_memory_peak_bytes", &labels);
+    let failures = stretch.after.reading.counters_by("maitred_policy_failures", "reason", &labels);
     let failures = failures.into_iter().map(|(reason, count)| (reason, count as u64));
     PolicyView {
-        calls: stretch.rate("policy_calls", &labels),
+        calls: stretch.rate("maitred_policy_calls", &labels),
         cpu_ms,
         memory_bytes_p95: memory.quantile(0.95),
-        calls_ever: stretch.after.reading.counter("policy_calls", &labels) as u64,
+        calls_ever: stretch.after.reading.counter("maitred_policy_calls", &labels) as u64,
         failures_ever: failures.filter(|(_, count)| *count > 0).collect(),
         name: name.to_owned(),
         version: version.to_owned(),

@@ -3,12 +3,13 @@
 //!
 //! What stands above a family here is its text in `/metrics` and in the table
 //! `docs/metrics.md` (`about`); its labels are in `labels`. `age` and `machine`
-//! are read when somebody looks.
+//! are read when somebody looks; `reading` is how the text is read back.
 
 mod about;
 mod age;
 mod labels;
 mod machine;
+pub mod reading;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -3,7 +3,9 @@
 //! can be laid side by side; what those got wrong has a definition here.
 
 mod chart;
+mod charts;
 mod sections;
+mod server;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -30,10 +32,10 @@ impl Report {
         let mut parts = vec![sections::head(records), sections::summary(&groups)];
         parts.push("## Detailed Metrics".into());
         let drawn = [
-            ("latency", sections::latency_chart(&groups)),
-            ("throughput", sections::throughput_chart(&groups)),
-            ("load", sections::load_chart(&groups)),
-            ("stages", sections::stages_chart(&groups)),
+            ("latency", charts::latency(&groups)),
+            ("throughput", charts::throughput(&groups)),
+            ("load", charts::load(&groups)),
+            ("stages", charts::stages(&groups)),
         ];
         let mut image = |kind: &str| -> String {
             let svg = drawn.iter().find(|(name, _)| *name == kind).and_then(|(_, svg)| svg.clone());
@@ -50,12 +52,12 @@ impl Report {
         parts.push(sections::overall(&groups));
         parts.push(sections::outcomes(&groups));
         parts.push(sections::verification(&groups));
-        parts.push(sections::dashboard(&groups));
-        parts.push(sections::stage_timing(&groups));
+        parts.push(server::dashboard(&groups));
+        parts.push(server::stage_timing(&groups));
         parts.push(image("stages"));
-        parts.push(sections::replicas(&groups));
+        parts.push(server::replicas(&groups));
         parts.push(sections::windows(records));
-        parts.push(sections::series(&groups));
+        parts.push(server::series(&groups));
         parts.push(DEFINITIONS.trim_end().to_owned());
         parts.retain(|part| !part.is_empty());
         Report { markdown: parts.join("\n\n") + "\n", charts }

@@ -15,7 +15,6 @@ use tokio::time::{Instant, timeout};
 
 use self::policy::PolicyOnly;
 use super::corpus::Asked;
-use super::scrape::Reading;
 use super::subject::{Answer, Failure, Reply, Subject};
 use super::target::{About, configuration, without_folders};
 use super::workload::{Stage, Workload};
@@ -23,6 +22,7 @@ use crate::batch::{BatchError, Call};
 use crate::checkpoint::Hub;
 use crate::config::{ModelSettings, RouteSettings, Settings, check};
 use crate::metrics::Metrics;
+use crate::metrics::reading::Reading;
 use crate::model::{Model, ModelParts};
 use crate::rerank::Priority;
 use crate::tokenize::TokenizeError;

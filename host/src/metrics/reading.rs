@@ -1,26 +1,21 @@
-//! `/metrics`, read back: what the page shows is what Prometheus is told, under
-//! the same names. (The library that keeps the metrics shows them in no other
-//! way.)
-//!
-//! A counter that is not there has counted nothing yet: the metrics are those of
-//! this very process, which writes no family before its first event.
+//! `/metrics`, read back. The dashboard shows what Prometheus is told, under the
+//! same names (the library that keeps the metrics shows them in no other way), and
+//! a benchmark reads what a server that it measures says of itself.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Every family's name begins with it.
-const PREFIX: &str = "maitred_";
-
-/// One reading of all metrics.
+/// One reading of all metrics, of one server or of several.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     /// By the name of the line, which may have an end that the family's has not.
     series: HashMap<String, Vec<Series>>,
 }
 
+/// One line: the labels and the value.
 #[derive(Debug, Clone, PartialEq)]
-struct Series {
-    labels: BTreeMap<String, String>,
-    value: f64,
+pub struct Series {
+    pub labels: BTreeMap<String, String>,
+    pub value: f64,
 }
 
 /// A label and its value.
@@ -36,11 +31,11 @@ pub struct Distribution {
 }
 
 impl Reading {
-    /// Reads OpenMetrics text of our own writing, whose names and labels hold
-    /// nothing that would be escaped.
+    /// Reads OpenMetrics or Prometheus text. Lines that are neither a comment nor
+    /// a number are skipped: other servers have their own ideas.
     pub fn parse(text: &str) -> Reading {
         let mut reading = Reading::default();
-        for line in text.lines() {
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
             if let Some((name, series)) = series(line) {
                 reading.series.entry(name.to_owned()).or_default().push(series);
             }
@@ -48,32 +43,39 @@ impl Reading {
         reading
     }
 
-    /// The sum of a counter's series with these labels.
-    pub fn counter(&self, family: &str, labels: &[Label<'_>]) -> f64 {
-        self.with(family, "_total", labels).map(|series| series.value).sum()
-    }
-
-    /// The sum of a gauge's series with these labels; `None` if there are none.
-    pub fn gauge(&self, family: &str, labels: &[Label<'_>]) -> Option<f64> {
-        self.with(family, "", labels).map(|series| series.value).reduce(|a, b| a + b)
-    }
-
-    /// What a histogram's series with these labels add up to.
-    pub fn histogram(&self, family: &str, labels: &[Label<'_>]) -> Distribution {
-        let sum =
-            |end: &str| -> f64 { self.with(family, end, labels).map(|series| series.value).sum() };
-        let mut buckets: Vec<(f64, f64)> = Vec::new();
-        for series in self.with(family, "_bucket", labels) {
-            let Some(bound) = series.labels.get("le").and_then(|bound| bound.parse().ok()) else {
-                continue;
-            };
-            match buckets.iter_mut().find(|(known, _)| *known == bound) {
-                Some((_, count)) => *count += series.value,
-                None => buckets.push((bound, series.value)),
+    /// Of several processes: their lines side by side, with replicas by process and
+    /// number.
+    pub fn together(readings: Vec<Reading>) -> Reading {
+        let one = readings.len() == 1;
+        let mut together = Reading::default();
+        for (process, reading) in readings.into_iter().enumerate() {
+            for (name, mut lines) in reading.series {
+                for series in &mut lines {
+                    if let Some(replica) = series.labels.get_mut("replica").filter(|_| !one) {
+                        *replica = format!("{process}.{replica}");
+                    }
+                }
+                together.series.entry(name).or_default().extend(lines);
             }
         }
-        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Distribution { count: sum("_count"), sum: sum("_sum"), buckets }
+        together
+    }
+
+    /// All lines of that name.
+    pub fn lines(&self, name: &str) -> &[Series] {
+        self.series.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The sum of all lines of that name with these labels; `None` if there are
+    /// none.
+    pub fn sum(&self, name: &str, labels: &[Label<'_>]) -> Option<f64> {
+        self.with(name, labels).map(|series| series.value).reduce(|a, b| a + b)
+    }
+
+    /// The sum of a counter's series with these labels. One that is not there has
+    /// counted nothing yet: a server writes no family before its first event.
+    pub fn counter(&self, family: &str, labels: &[Label<'_>]) -> f64 {
+        self.sum(&format!("{family}_total"), labels).unwrap_or(0.0)
     }
 
     /// The values that a label has in a counter's series with these labels, each
@@ -85,7 +87,7 @@ impl Reading {
         labels: &[Label<'_>],
     ) -> BTreeMap<String, f64> {
         let mut sums = BTreeMap::new();
-        for series in self.with(family, "_total", labels) {
+        for series in self.with(&format!("{family}_total"), labels) {
             if let Some(value) = series.labels.get(by) {
                 *sums.entry(value.clone()).or_insert(0.0) += series.value;
             }
@@ -93,33 +95,47 @@ impl Reading {
         sums
     }
 
-    fn with<'a>(
-        &'a self,
-        family: &str,
-        end: &str,
-        labels: &'a [Label<'a>],
-    ) -> impl Iterator<Item = &'a Series> {
+    /// What a histogram's series with these labels add up to.
+    pub fn histogram(&self, family: &str, labels: &[Label<'_>]) -> Distribution {
+        let sum = |end: &str| self.sum(&format!("{family}_{end}"), labels).unwrap_or(0.0);
+        let mut buckets: Vec<(f64, f64)> = Vec::new();
+        for series in self.with(&format!("{family}_bucket"), labels) {
+            let Some(bound) = series.labels.get("le").and_then(|bound| bound.parse().ok()) else {
+                continue;
+            };
+            match buckets.iter_mut().find(|(known, _)| *known == bound) {
+                Some((_, count)) => *count += series.value,
+                None => buckets.push((bound, series.value)),
+            }
+        }
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Distribution { count: sum("count"), sum: sum("sum"), buckets }
+    }
+
+    fn with<'a>(&'a self, name: &str, labels: &'a [Label<'a>]) -> impl Iterator<Item = &'a Series> {
         let has = |series: &&Series| {
             let same = |(key, value): &Label<'_>| {
                 series.labels.get(*key).is_some_and(|found| found == value)
             };
             labels.iter().all(same)
         };
-        self.series.get(&format!("{PREFIX}{family}{end}")).into_iter().flatten().filter(has)
+        self.lines(name).iter().filter(has)
     }
 }
 
 fn series(line: &str) -> Option<(&str, Series)> {
-    // An exemplar may follow.
-    let (head, value) = line.split(" # ").next()?.rsplit_once(' ')?;
-    let value = value.parse().ok()?;
-    let Some((name, labels)) = head.split_once('{') else {
-        return (!head.starts_with('#'))
-            .then_some((head, Series { labels: BTreeMap::new(), value }));
+    let (head, value) = match line.find('}') {
+        Some(end) => line.split_at(end + 1),
+        None => line.split_at(line.find(' ')?),
     };
-    let labels = labels.strip_suffix('}')?.split(',').filter_map(|label| {
+    // A time stamp or an exemplar may follow.
+    let value = value.split_whitespace().next()?.parse().ok()?;
+    let Some((name, labels)) = head.split_once('{') else {
+        return Some((head, Series { labels: BTreeMap::new(), value }));
+    };
+    let labels = labels.trim_end_matches('}').split(',').filter_map(|label| {
         let (key, value) = label.split_once('=')?;
-        Some((key.to_owned(), value.trim_matches('"').to_owned()))
+        Some((key.trim().to_owned(), value.trim_matches('"').to_owned()))
     });
     Some((name, Series { labels: labels.collect(), value }))
 }
@@ -191,21 +207,34 @@ maitred_took_seconds_bucket{le=\"+Inf\",route=\"a\"} 4
     #[test]
     fn series_add_up() {
         let reading = Reading::parse(TEXT);
-        assert_eq!(reading.counter("requests", &[]), 8.0);
-        assert_eq!(reading.counter("requests", &[("route", "b")]), 5.0);
+        assert_eq!(reading.counter("maitred_requests", &[]), 8.0);
+        assert_eq!(reading.counter("maitred_requests", &[("route", "b")]), 5.0);
         let one = [("route", "b"), ("status", "502")];
-        assert_eq!(reading.counter("requests", &one), 1.0);
-        assert_eq!(reading.counter("requests", &[("route", "c")]), 0.0);
-        assert_eq!(reading.counter("batches", &[]), 0.0, "nothing was counted yet");
-        assert_eq!(reading.gauge("connections", &[]), Some(2.0));
-        assert_eq!(reading.gauge("nothing", &[]), None);
-        let by_status = reading.counters_by("requests", "status", &[("route", "b")]);
+        assert_eq!(reading.counter("maitred_requests", &one), 1.0);
+        assert_eq!(reading.counter("maitred_requests", &[("route", "c")]), 0.0);
+        assert_eq!(reading.counter("maitred_batches", &[]), 0.0, "nothing was counted yet");
+        assert_eq!(reading.sum("maitred_connections", &[]), Some(2.0));
+        assert_eq!(reading.sum("maitred_nothing", &[]), None);
+        let by_status = reading.counters_by("maitred_requests", "status", &[("route", "b")]);
         assert_eq!(by_status, BTreeMap::from([("200".into(), 4.0), ("502".into(), 1.0)]));
     }
 
     #[test]
+    fn processes_are_read_together() {
+        let text = "maitred_pairs_total{model=\"m\"} 3\n\
+                    maitred_replica_up{model=\"m\",replica=\"0\"} 1";
+        let one = Reading::parse(text);
+        assert_eq!(Reading::together(vec![one.clone()]), one);
+        let two = Reading::together(vec![one.clone(), one.clone()]);
+        let replicas: Vec<_> =
+            two.lines("maitred_replica_up").iter().map(|one| &*one.labels["replica"]).collect();
+        assert_eq!(replicas, ["0.0", "1.0"]);
+        assert_eq!(two.sum("maitred_pairs_total", &[]), Some(6.0));
+    }
+
+    #[test]
     fn quantiles_lie_within_their_bucket() {
-        let all = Reading::parse(TEXT).histogram("took_seconds", &[("route", "a")]);
+        let all = Reading::parse(TEXT).histogram("maitred_took_seconds", &[("route", "a")]);
         assert_eq!(all.mean(), Some(0.375));
         let check = |distribution: &Distribution, q: f64, expected: Option<f64>| {
             let found = distribution.quantile(q);

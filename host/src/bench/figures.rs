@@ -1,79 +1,9 @@
-//! What a server says about itself, read off its `/metrics`: figures of a
-//! stretch of time are differences between two readings. What a server does not
-//! say is `None` and never 0.
-
-use std::collections::BTreeMap;
+//! What a server says that it did in a stretch of time: differences between two
+//! readings of its `/metrics`. What a server does not say is `None` and never 0.
 
 use serde::{Deserialize, Serialize};
 
-/// One reading: each line by its name and labels.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Reading(BTreeMap<String, Vec<(Labels, f64)>>);
-
-type Labels = BTreeMap<String, String>;
-
-impl Reading {
-    /// Reads OpenMetrics or Prometheus text. Lines that are neither a comment nor
-    /// a number are skipped: other servers have their own ideas.
-    pub fn parse(text: &str) -> Reading {
-        let mut reading = Reading::default();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            if let Some((name, labels, value)) = line_of(line) {
-                reading.0.entry(name).or_default().push((labels, value));
-            }
-        }
-        reading
-    }
-
-    /// Of several processes: their lines side by side, with replicas by process and
-    /// number.
-    pub fn together(readings: Vec<Reading>) -> Reading {
-        let one = readings.len() == 1;
-        let mut together = Reading::default();
-        for (process, reading) in readings.into_iter().enumerate() {
-            for (name, mut lines) in reading.0 {
-                for (labels, _) in &mut lines {
-                    if let Some(replica) = labels.get_mut("replica").filter(|_| !one) {
-                        *replica = format!("{process}.{replica}");
-                    }
-                }
-                together.0.entry(name).or_default().extend(lines);
-            }
-        }
-        together
-    }
-
-    /// The sum of all lines of that name with these labels; `None` if there are
-    /// none.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let has = |found: &Labels| {
-            labels.iter().all(|(key, value)| found.get(*key).is_some_and(|found| found == value))
-        };
-        let lines = self.0.get(name)?.iter().filter(|(found, _)| has(found));
-        lines.map(|(_, value)| *value).reduce(|a, b| a + b)
-    }
-
-    fn lines(&self, name: &str) -> impl Iterator<Item = &(Labels, f64)> {
-        self.0.get(name).into_iter().flatten()
-    }
-}
-
-fn line_of(line: &str) -> Option<(String, Labels, f64)> {
-    let (head, value) = match line.find('}') {
-        Some(end) => line.split_at(end + 1),
-        None => line.split_at(line.find(' ')?),
-    };
-    // A time stamp or an exemplar may follow.
-    let value = value.split_whitespace().next()?.parse().ok()?;
-    let Some((name, labels)) = head.split_once('{') else {
-        return Some((head.trim().to_owned(), Labels::new(), value));
-    };
-    let labels = labels.trim_end_matches('}').split(',').filter_map(|label| {
-        let (key, value) = label.split_once('=')?;
-        Some((key.trim().to_owned(), value.trim_matches('"').to_owned()))
-    });
-    Some((name.to_owned(), labels.collect(), value))
-}
+use crate::metrics::reading::{Reading, Series};
 
 /// What a server did in a stretch of time, as it says itself.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -93,7 +23,7 @@ pub struct Figures {
     /// Pairs that were waiting when it ended.
     pub queue_pairs: Option<f64>,
     pub replicas: Vec<ReplicaFigures>,
-    /// Of the server's process, where it runs on this machine.
+    /// Of the server's process, under the names that every Prometheus client uses.
     pub cpu_s: Option<f64>,
     pub memory_bytes: Option<u64>,
     /// Of the GPU, where it has one that says so.
@@ -136,12 +66,12 @@ impl Figures {
             let computed = tokens + padding;
             (computed > 0.0).then(|| padding / computed)
         });
-        let replica = |(labels, up): &(Labels, f64)| {
-            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let replica = |series: &Series| {
+            let label = |name: &str| series.labels.get(name).cloned().unwrap_or_default();
             let (model, replica) = (label("model"), label("replica"));
             let own = [("model", &*model), ("replica", &*replica)];
             ReplicaFigures {
-                up: Some(*up > 0.0),
+                up: Some(series.value > 0.0),
                 busy_s: grown("maitred_replica_busy_seconds_total", &own),
                 restarts: grown("maitred_replica_restarts_total", &own),
                 model,
@@ -159,9 +89,9 @@ impl Figures {
             batches: grown("maitred_batches_total", &[]),
             tokens,
             queue_pairs: after.sum("maitred_queue_pairs", &[]),
-            replicas: after.lines("maitred_replica_up").map(replica).collect(),
-            cpu_s: None,
-            memory_bytes: None,
+            replicas: after.lines("maitred_replica_up").iter().map(replica).collect(),
+            cpu_s: grown("process_cpu_seconds_total", &[]),
+            memory_bytes: after.sum("process_resident_memory_bytes", &[]).map(|b| b as u64),
             gpu_memory_bytes: after.sum("maitred_metal_memory_bytes", &[]).map(|b| b as u64),
             gpu_share: None,
         }
@@ -209,19 +139,6 @@ mod tests {
         assert_eq!((figures.padding_share, figures.batch_pairs()), (Some(0.25), Some(3.0)));
         assert_eq!(figures.replicas[0].busy_s, Some(0.5));
         assert_eq!(figures.replicas[0].up, Some(true));
-    }
-
-    #[test]
-    fn processes_are_read_together() {
-        let text = "maitred_pairs_total{model=\"m\"} 3\n\
-                    maitred_replica_up{model=\"m\",replica=\"0\"} 1";
-        let one = Reading::parse(text);
-        assert_eq!(Reading::together(vec![one.clone()]), one);
-        let two = Reading::together(vec![one.clone(), one.clone()]);
-        let figures = Figures::between(Some(&two), Some(&two));
-        let replicas: Vec<_> = figures.replicas.iter().map(|one| &*one.replica).collect();
-        assert_eq!(replicas, ["0.0", "1.0"]);
-        assert_eq!(two.sum("maitred_pairs_total", &[]), Some(6.0));
     }
 
     #[test]
