@@ -23,11 +23,10 @@ pub async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     // it vanish, that is an error, and not a wish for the defaults.
     let file = server.settings.file();
     server.settings.config = file.clone();
-    let (raw, settings) = server.settings()?;
     if arguments.print_config {
-        print!("{}", raw.to_toml());
+        print!("{}", server.settings()?.0.to_toml());
         return Ok(());
     }
     let source = Source { file, read: Box::new(move || server.settings()) };
-    server::run(raw, settings, source, &Hub::from_env()).await
+    server::run(source, &Hub::from_env()).await
 }

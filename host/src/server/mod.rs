@@ -24,7 +24,7 @@ pub use self::reload::Source;
 use self::reload::{Beginning, Hangups};
 pub use self::stack::{Change, Stack};
 use crate::checkpoint::Hub;
-use crate::config::{Raw, Settings, TlsSettings};
+use crate::config::TlsSettings;
 use crate::http::{self, App, Listeners, Tls};
 use crate::telemetry;
 
@@ -32,9 +32,9 @@ use crate::telemetry;
 /// take to end. One that hangs in its engine never does.
 const THREADS_MS_MAX: Duration = Duration::from_secs(5);
 
-/// Serves until ctrl-c or SIGTERM, then drains. `raw` is `settings` as they were
-/// written, and `source` where they can be read again.
-pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> anyhow::Result<()> {
+/// Serves what `source` says until ctrl-c or SIGTERM, then drains.
+pub async fn run(source: Source, hub: &Hub) -> anyhow::Result<()> {
+    let (beginning, settings) = Beginning::of(source).await?;
     // Listening comes first: a port that is taken should not wait for weights
     // to load, and early clients wait in the kernel's queue.
     let server = &settings.server;
@@ -48,7 +48,6 @@ pub async fn run(raw: Raw, settings: Settings, source: Source, hub: &Hub) -> any
     };
     let mut stop = Box::pin(stop_signal().context("failed to listen for signals")?);
     let hangups = Hangups::listen().context("failed to listen for signals")?;
-    let beginning = Beginning::of(&settings, raw, source).await;
     // A start may fetch gigabytes; nobody should have to wait for that to stop it.
     let stack = tokio::select! {
         biased;

@@ -39,13 +39,22 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// `raw` is `settings` as they were written, and `source` where they can be read
-    /// again.
-    pub async fn of(settings: &Settings, raw: Raw, source: Source) -> Beginning {
-        let mut watch = Watch::every(settings.server.reload_poll_ms);
-        watch.only(files(&source, settings)).await;
-        Beginning { source, raw, watch }
+    /// Reads what is configured, as `source` has it now.
+    pub async fn of(source: Source) -> anyhow::Result<(Beginning, Settings)> {
+        let mut watch = Watch::default();
+        let (raw, settings) = watched(&source, &mut watch).await?;
+        Ok((Beginning { source, raw, watch }, settings))
     }
+}
+
+/// Reads what is configured. Every file is watched as it is before it is read, also
+/// those that are named for the first time: if one is missing or broken, its repair
+/// is a reason to try again.
+async fn watched(source: &Source, watch: &mut Watch) -> anyhow::Result<(Raw, Settings)> {
+    watch.also(source.file.clone()).await;
+    let (raw, settings) = (source.read)()?;
+    watch.also(files(source, &settings)).await;
+    Ok((raw, settings))
 }
 
 /// Serves what is configured until `end` is dropped, and gives the stack back.
@@ -56,14 +65,15 @@ pub async fn follow(
     mut hangups: Hangups,
     mut end: oneshot::Receiver<()>,
 ) -> Stack {
-    let on = stack.settings().server.reload;
+    let server = &stack.settings().server;
+    let (on, poll) = (server.reload, server.reload_poll_ms);
     succeeded(&app.metrics);
     let mut reload = Reload { source, raw, stack, app, watch };
     loop {
         let attempt = async {
             let why = tokio::select! {
                 () = hangups.next() => "SIGHUP".to_owned(),
-                changed = reload.watch.changed(), if on == ReloadOn::Auto => named(&changed),
+                changed = reload.watch.changed(poll), if on == ReloadOn::Auto => named(&changed),
             };
             match on {
                 ReloadOn::Off => tracing::warn!("{why} is ignored: `server.reload` is \"off\""),
@@ -122,12 +132,8 @@ impl Reload {
     }
 
     async fn exchange(&mut self) -> anyhow::Result<Change> {
-        // From here on every file is watched as it is before it is read.
         self.watch.only(files(&self.source, self.stack.settings())).await;
-        let (raw, settings) = (self.source.read)()?;
-        // Also those that are named for the first time: if one is missing or
-        // broken, its repair is a reason to try again.
-        self.watch.also(files(&self.source, &settings)).await;
+        let (raw, settings) = watched(&self.source, &mut self.watch).await?;
         let fixed = fixed_differences(&self.raw, &raw);
         if !fixed.is_empty() {
             bail!("only a restart can change {}", fixed.join(", "));
@@ -185,5 +191,38 @@ impl Hangups {
             return;
         }
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::write;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::check;
+
+    /// Whatever was read of it before, and long before anything was built.
+    #[tokio::test]
+    async fn a_change_while_the_server_starts_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, component) = (folder.path().join("maitred.toml"), folder.path().join("p.wasm"));
+        write(&file, format!("[policies.p]\ncomponent = {component:?}\n[models.m]\nsource = 'm'"))
+            .unwrap();
+        let read = {
+            let file = file.clone();
+            move || {
+                let mut raw = Raw::read(&file)?;
+                let settings = check(&mut raw)?;
+                write(&file, "as it is when everything was read")?;
+                Ok((raw, settings))
+            }
+        };
+        let source = Source { file: Some(file.clone()), read: Box::new(read) };
+        let (mut beginning, settings) = Beginning::of(source).await.unwrap();
+        assert_eq!(settings.policies["p"].component, component);
+        assert_eq!(beginning.watch.changed(Duration::from_millis(1)).await, [file]);
+        write(&component, "a first one").unwrap();
+        assert_eq!(beginning.watch.changed(Duration::from_millis(1)).await, [component]);
     }
 }

@@ -11,7 +11,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 /// What tells a file's contents apart without reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Stamp {
 
 type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
+#[derive(Default)]
 pub struct Watch {
-    looks: Interval,
     /// What was told, or was there at the beginning.
     told: Stamps,
     /// What the last look found, if it differs.
@@ -54,12 +54,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn every(time: Duration) -> Watch {
-        let mut looks = interval(time);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Watch { looks, told: Stamps::new(), unsettled: None }
-    }
-
     /// Watches these files, and no others, from how they are now; call it before
     /// they are read, so that no change falls between reading and looking.
     pub async fn only(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
@@ -88,11 +82,11 @@ impl Watch {
         self.unsettled = None;
     }
 
-    /// Waits for a change that has settled, and names the files. Dropping the
-    /// future loses nothing.
-    pub async fn changed(&mut self) -> Vec<PathBuf> {
+    /// Looks every so often for a change that has settled, and names the files.
+    /// Dropping the future loses nothing.
+    pub async fn changed(&mut self, every: Duration) -> Vec<PathBuf> {
         loop {
-            self.looks.tick().await;
+            sleep(every).await;
             if let Some(changed) = self.look().await {
                 return changed;
             }
@@ -130,7 +124,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let (file, other, new) = (path("file"), path("other"), path("new"));
         write(&file, "one").unwrap();
-        let mut watch = Watch::every(Duration::from_millis(1));
+        let mut watch = Watch::default();
         watch.only([file.clone(), other.clone()]).await;
         assert_eq!(watch.look().await, None);
         assert_eq!(watch.look().await, None, "nothing has changed");
@@ -161,12 +155,12 @@ mod tests {
     async fn a_file_that_is_still_written_is_let_alone() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
-        let mut watch = Watch::every(Duration::from_millis(1));
+        let mut watch = Watch::default();
         watch.only([file.clone()]).await;
         for bytes in 1..5 {
             write(&file, "x".repeat(bytes)).unwrap();
             assert_eq!(watch.look().await, None);
         }
-        assert_eq!(watch.changed().await, [file]);
+        assert_eq!(watch.changed(Duration::from_millis(1)).await, [file]);
     }
 }
