@@ -1,6 +1,7 @@
 use prost::Message;
 
 use super::super::Checkpoint;
+use super::super::onnx::{Graph, INT64, Node};
 use super::*;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures");
