@@ -50,14 +50,8 @@ pub async fn answer<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let id = request_id(&head.headers);
-    let known_id = id.clone().unwrap_or_else(|_| new_request_id());
-    let span = match app.tracer.is_on() {
-        true => app.tracer.request(&trace_caller(&head.headers)),
-        false => Span::default(),
-    };
-    let trace = span.response();
-    let mut entry = Entry::new(app, known_id, span);
+    let (mut entry, id) = begin(app, head);
+    let trace = entry.span.response();
     entry.dialect = target.as_ref().ok().and_then(|target| target.dialect);
     let outcome = guarded(rank(app, id.and(target), head, body, &mut entry)).await;
     let mut response = match outcome {
@@ -78,6 +72,18 @@ where
         response.headers_mut().insert(TRACE, visible(&trace));
     }
     response
+}
+
+/// A request's entry in the journal, with its place in a trace; and whether its id
+/// can be used.
+pub fn begin(app: &App, head: &Parts) -> (Entry, Result<(), Problem>) {
+    let id = request_id(&head.headers);
+    let known_id = id.clone().unwrap_or_else(|_| new_request_id());
+    let span = match app.tracer.is_on() {
+        true => app.tracer.request(&trace_caller(&head.headers)),
+        false => Span::default(),
+    };
+    (Entry::new(app, known_id, span), id.map(drop))
 }
 
 /// A panic is a bug of ours; the other requests of its connection must not pay for

@@ -17,15 +17,14 @@ use super::dialect::Bounds;
 use super::dialect::document;
 use super::dialect::object::{Object, invalid};
 use super::errors::Problem;
-use super::exchange::{JSON, ask, guarded, refusal, visible};
-use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id};
+use super::exchange::{JSON, ask, begin, guarded, refusal, visible};
+use super::headers::{REQUEST_ID, check_host, envelope};
 use super::journal::Entry;
 use super::operators::check_page;
 use super::{App, Serving};
 use crate::config::{Filtered, nearest};
 use crate::rerank::{Error, Stage};
 use crate::route::{Answer, Ask, AskedDocument, Queries, Route};
-use crate::telemetry::Span;
 
 /// How metrics and the log call the dialect.
 const NAME: &str = "try";
@@ -92,11 +91,9 @@ pub async fn answer<B>(app: &App, head: &Parts, body: B) -> Response<Full<Bytes>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let id = request_id(&head.headers);
-    let known_id = id.clone().unwrap_or_else(|_| new_request_id());
-    let mut entry = Entry::new(app, known_id, Span::default());
+    let (mut entry, id) = begin(app, head);
     entry.otherwise = NAME;
-    let outcome = guarded(compare(app, id.map(|_| ()), head, body, &mut entry)).await;
+    let outcome = guarded(compare(app, id, head, body, &mut entry)).await;
     match outcome {
         Ok((status, trial)) => {
             let body = serde_json::to_vec(&trial).expect("strings and numbers serialise");
@@ -156,6 +153,7 @@ where
     // What is left out is told as such.
     ask.filtered = Some(Filtered::Omit);
     ask.caller = visitor.name();
+    ask.trace = entry.span.trace();
     ask.priority = visitor.granted(ask.priority);
     let chain = run(&visitor, route, ask.clone()).await;
     // One after the other, so that neither is in the other's way.
