@@ -503,23 +503,3 @@ async fn no_answer_lands_on_another_call() {
     assert!(scored > 800);
     batcher.stop().await;
 }
-
-/// Prints how long a lone call waits for its replica.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn how_long_a_lone_call_waits() {
-    let plan = plan(scripted(traits(), Arc::new(|_, _: &Batch| Act::Score)));
-    let batcher = Batcher::start(plan, 2, &settings(), &Metrics::new());
-    let (mut queue, mut whole) = (Vec::new(), Vec::new());
-    for _ in 0..2000 {
-        let began = Instant::now();
-        let scored = batcher.score(call(&[&[1; 75]])).await.unwrap();
-        whole.push(began.elapsed());
-        queue.push(scored.queue);
-    }
-    queue.sort_unstable();
-    whole.sort_unstable();
-    println!("in the queue: median {:?}, 99 % {:?}", queue[1000], queue[1980]);
-    println!("there and back: median {:?}, 99 % {:?}", whole[1000], whole[1980]);
-    batcher.stop().await;
-}

@@ -409,30 +409,3 @@ fn tokenizers_that_cannot_be_trusted_are_refused_by_name() {
         "is not its two texts in a fixed frame",
     );
 }
-
-/// Prints what texts cost; `MAITRED_TOKENIZER` names a `tokenizer.json` with
-/// token types.
-#[test]
-#[ignore = "measures"]
-fn how_long_a_passage_takes() {
-    let path = std::env::var("MAITRED_TOKENIZER");
-    let path = path.map_or_else(|_| tokenizer("tiny-bert"), PathBuf::from);
-    let encoder = PairEncoder::load(&path, true, 512, Truncation::LongestFirst).unwrap();
-    let query = encoder.query("how long should bread dough rise").unwrap();
-    let passage = "Most yeasted doughs double in one to two hours at room temperature. In a \
-        cool kitchen the first rise may take three. Watch the dough rather than the clock: press \
-        a floured finger into it, and if the dent fills slowly and only part of the way, the \
-        dough is ready to be shaped.";
-    for (what, text) in [("a passage", passage.to_string()), ("a megabyte", passage.repeat(3600))] {
-        let mut times = Vec::new();
-        let mut tokens = 0;
-        while times.len() < 500 {
-            let began = std::time::Instant::now();
-            let encoded = encoder.pair(&query, &text, 0, Truncation::LongestFirst).unwrap();
-            times.push(began.elapsed());
-            tokens = encoded.pair.tokens();
-        }
-        times.sort_unstable();
-        println!("{what}, {tokens} tokens with the query: median {:?}", times[250]);
-    }
-}

@@ -1,0 +1,136 @@
+//! What being watched costs a server: CPU time a pair at 70 % of what it can do, of one
+//! server that is left alone and of one that sends a trace of every hundredth request to
+//! a collector, is read by Prometheus every second and has the dashboard open.
+//!
+//! Both count (counting cannot be turned off; the bench `parts` says what it costs), and
+//! both run all the time and take turns in windows. What is compared is the ratio of
+//! windows next to each other.
+//!
+//! `cargo bench -p maitred-tests --bench telemetry [-- WINDOWS]`, with the imported model
+//! (`cargo xtask model`).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use maitred::bench::record::Record;
+use maitred::bench::report::comparison;
+use maitred::bench::run::Live;
+use maitred::bench::session::{Planned, Session, Watcher};
+use maitred::bench::{diff, sweep};
+use maitred_tests::collector::Collector;
+use maitred_tests::process::Served;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::interval;
+
+const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
+const LOAD: f64 = 0.7;
+/// Pairs of windows, unless told otherwise.
+const WINDOWS: u32 = 60;
+const DOCUMENTS: usize = 8;
+const SAMPLE_RATIO: f64 = 0.01;
+const SCRAPE_EVERY: Duration = Duration::from_secs(1);
+/// As variants are called.
+const ALONE: &str = "left alone";
+const WATCHED: &str = "watched";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // cargo passes `--bench`.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let windows = words.iter().find(|word| !word.starts_with('-'));
+    let windows: u32 =
+        windows.map_or(Ok(WINDOWS), |word| word.parse()).context("WINDOWS is a number")?;
+    let folder = tempfile::tempdir()?;
+    let collector = Collector::start().await;
+    let telemetry = format!("otlp_endpoint = '{}'\nsample_ratio = {SAMPLE_RATIO}", collector.url());
+    let alone = serve(&folder.path().join("alone.toml"), "").await?;
+    let watched = serve(&folder.path().join("watched.toml"), &telemetry).await?;
+
+    let load = "kind = 'closed'\nclients = 4";
+    let closed = workload(&[(ALONE, &alone)], load, 1, 10);
+    let records = run(&folder.path().join("capacity"), &closed).await?;
+    let capacity = records[0].measured.pairs_per_second().context("nothing was answered")?;
+    println!("capacity: {capacity:.1} pairs/s");
+
+    let _watching = [scrape(&watched), look(&watched).await?];
+    let per_second = capacity * LOAD / DOCUMENTS as f64;
+    let load = format!("kind = 'fixed'\nrequests_per_second = {per_second}");
+    let both = workload(&[(ALONE, &alone), (WATCHED, &watched)], &load, windows, 3);
+    let records = run(&folder.path().join("watching"), &both).await?;
+    println!("{}", comparison(&diff::compare(&records, &records, Some((ALONE, WATCHED)))?));
+    let spans = watched.metric("maitred_spans_exported_total").await;
+    ensure!(spans > 0.0, "no span was sent");
+    println!("{spans} spans were sent");
+    Ok(())
+}
+
+async fn serve(file: &Path, telemetry: &str) -> anyhow::Result<Served> {
+    let models = format!("[models.default]\nsource = '{MODEL}'");
+    std::fs::write(file, format!("[telemetry]\n{telemetry}\n{models}\n"))?;
+    Ok(Served::start(&["--config", file.to_str().context("a folder's name is no text")?]).await)
+}
+
+/// One as `maitred bench` takes it.
+fn workload(servers: &[(&str, &Served)], load: &str, repeats: u32, seconds: u32) -> String {
+    let mut text = format!(
+        "[target]\nurl = ''\n[request]\ndocuments = {DOCUMENTS}\n[load]\n{load}\n\
+         [window]\nwarmup_seconds = 1\nseconds = {seconds}\ninterval_ms = 1000\n\
+         [verify]\nrequired = false\n[runs]\nrepeats = {repeats}\n"
+    );
+    for (name, server) in servers {
+        text += &format!(
+            "[[variant]]\nname = '{name}'\nset.target.url = 'http://{}'\n\
+             set.target.metrics = 'http://{}/metrics'\n",
+            server.public, server.operations
+        );
+    }
+    text
+}
+
+async fn run(name: &Path, workload: &str) -> anyhow::Result<Vec<Record>> {
+    let file = name.with_extension("toml");
+    std::fs::write(&file, workload)?;
+    let variants = sweep::read(&file, &[])?;
+    let (_keep, stop) = watch::channel(false);
+    let records = name.with_extension("jsonl");
+    let session = Session { variants: &variants, records, watcher: &Progress, stop };
+    let outcomes = session.run().await?;
+    ensure!(outcomes.problems.is_empty(), "{}", outcomes.problems.join("; "));
+    Ok(outcomes.records)
+}
+
+struct Progress;
+
+impl Watcher for Progress {
+    fn prepares(&self, _: &str) {}
+
+    fn begins(&self, _: &Planned<'_>, _: Arc<Live>) {}
+
+    fn ended(&self, record: &Record) {
+        let cpu = record.server.cpu_s.map(|cpu| cpu * 1e3 / record.measured.pairs as f64);
+        println!("{} {}: {cpu:.4?} ms a pair", record.repeat, record.variant);
+    }
+}
+
+/// As Prometheus does it.
+fn scrape(server: &Served) -> JoinHandle<()> {
+    let (client, url) = (server.client.clone(), format!("http://{}/metrics", server.operations));
+    tokio::spawn(async move {
+        let mut ticks = interval(SCRAPE_EVERY);
+        loop {
+            ticks.tick().await;
+            let text = client.get(&url).send().await.expect("it serves").text().await;
+            assert!(text.is_ok_and(|text| text.ends_with("# EOF\n")));
+        }
+    })
+}
+
+/// As an open page does it.
+async fn look(server: &Served) -> anyhow::Result<JoinHandle<()>> {
+    let url = format!("http://{}/events", server.operations);
+    let mut stream = server.client.get(url).send().await?.error_for_status()?;
+    Ok(tokio::spawn(async move { while let Ok(Some(_)) = stream.chunk().await {} }))
+}
