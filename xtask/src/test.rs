@@ -6,7 +6,7 @@ use clap::Args;
 use crate::fuzz::{self, FuzzArguments};
 use crate::model::{self, Profile};
 use crate::process::{self, cargo, works};
-use crate::{arm, debian, guests, metal, python};
+use crate::{arm, debian, guests, metal, python, sanitize};
 
 /// Real clients, each with what it needs in an environment of its own: they do not
 /// agree on each other's versions.
@@ -65,6 +65,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
         debian::require("promtool", &["prometheus"])?;
         fuzz::fuzz(&FuzzArguments::short())?;
         arm::test()?;
+        sanitize::run_all()?;
     }
     let nextest = works(cargo().args(["nextest", "--version"]));
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
