@@ -11,7 +11,7 @@ use crate::activation::exp2;
 use crate::isa::{Isa, Vectors, Work};
 use crate::lines::{Lines, floats_mut};
 use crate::rows::Format;
-use crate::tile::{Bf16, Factor, Floats, Multiply, Tiles, each_tile, tile};
+use crate::tile::{Bf16, Factor, Floats, Multiply, Tiles, each_tile};
 
 /// Vectors of a strip. Heads have 32 or 64 numbers as a rule: no third vector would be
 /// full.
@@ -301,7 +301,7 @@ impl<P: Pack> Tiles for Head<'_, P> {
             Factor { lanes: queries.lanes(), stride: query_stride, steps: query_steps }.from(row);
         let (scores, shares) = (scores.floats_mut(), shares.lanes_mut());
         for (nth, keys) in keys.lanes().chunks_exact(query_stride * strip).enumerate() {
-            let sums = tile::<V, P, R, STRIP>(v, factor, keys);
+            let sums = P::tile::<V, R, STRIP>(v, factor, keys);
             for (r, sums) in sums.into_iter().enumerate() {
                 let to = &mut scores[r * score_stride + nth * strip..][..strip];
                 for (sum, to) in sums.into_iter().zip(to.chunks_exact_mut(V::LANES)) {
@@ -317,7 +317,7 @@ impl<P: Pack> Tiles for Head<'_, P> {
         }
         let factor = Factor { lanes: shares, stride: score_stride / P::GROUP, steps: value_steps };
         for (nth, values) in values.lanes().chunks_exact(value_steps * strip).enumerate() {
-            let sums = tile::<V, P, R, STRIP>(v, factor, values);
+            let sums = P::tile::<V, R, STRIP>(v, factor, values);
             let columns = (head - nth * strip).min(strip);
             for (r, sums) in sums.into_iter().enumerate() {
                 let to = &mut self.context[(row + r) * self.width + nth * strip..][..columns];

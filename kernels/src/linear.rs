@@ -7,7 +7,7 @@ use crate::Activation;
 use crate::isa::{Isa, Vectors, Work};
 use crate::lines::{self, Lines};
 use crate::rows::{Format, Numbers, Quantised, Rows};
-use crate::tile::{Bf16, Bytes, Factor, Floats, Multiply, Tiles, each_tile, tile};
+use crate::tile::{Bf16, Bytes, Factor, Floats, Multiply, Tiles, each_tile};
 
 /// Vectors of a strip of columns. With three, a step of a tile of 8 rows loads 11
 /// times for 24 products; with two it would be 10 for 16.
@@ -233,7 +233,7 @@ impl<F: Finish> Tiles for Strip<'_, F> {
     #[inline(always)]
     fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
         let factor = self.factor.from(row);
-        let sums = tile::<V, F::Multiply, R, STRIP>(v, factor, self.weights);
+        let sums = F::Multiply::tile::<V, R, STRIP>(v, factor, self.weights);
         for c in 0..self.columns.div_ceil(V::LANES) {
             let column = self.column + c * V::LANES;
             let bias = v.load(&self.linear.bias.floats()[column..]);

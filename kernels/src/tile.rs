@@ -17,6 +17,21 @@ pub trait Multiply {
     /// sum + a b.
     fn add_product<V: Vectors>(v: V, sum: Self::Sum<V>, a: V::I32, b: V::I32) -> Self::Sum<V>;
     fn float<V: Vectors>(v: V, sum: Self::Sum<V>) -> V::F32;
+
+    /// The products of the first `R` rows with a strip of `C` vectors, whose lanes of one
+    /// step follow those of the step before. Every sum is made in the order of the steps,
+    /// so a row's do not depend on the rows beside it.
+    #[inline(always)]
+    fn tile<V: Vectors, const R: usize, const C: usize>(
+        v: V,
+        rows: Factor<'_>,
+        strip: &[u32],
+    ) -> [[Self::Sum<V>; C]; R]
+    where
+        Self: Sized,
+    {
+        one_by_one::<V, Self, R, C>(v, rows, strip)
+    }
 }
 
 /// One f32 a lane.
@@ -86,6 +101,15 @@ impl Multiply for Bytes {
     fn float<V: Vectors>(v: V, sum: V::I32) -> V::F32 {
         v.float(sum)
     }
+
+    #[inline(always)]
+    fn tile<V: Vectors, const R: usize, const C: usize>(
+        v: V,
+        rows: Factor<'_>,
+        strip: &[u32],
+    ) -> [[V::I32; C]; R] {
+        v.tile_bytes(rows, strip)
+    }
 }
 
 /// Rows of lanes, each `stride` after the one before, of which `steps` are read.
@@ -104,11 +128,9 @@ impl<'a> Factor<'a> {
     }
 }
 
-/// The products of the first `R` rows with a strip of `C` vectors, whose lanes of one
-/// step follow those of the step before. Every sum is made in the order of the steps,
-/// so a row's do not depend on the rows beside it.
+/// A [`tile`](Multiply::tile), step by step and row by row.
 #[inline(always)]
-pub fn tile<V: Vectors, M: Multiply, const R: usize, const C: usize>(
+pub fn one_by_one<V: Vectors, M: Multiply, const R: usize, const C: usize>(
     v: V,
     rows: Factor<'_>,
     strip: &[u32],

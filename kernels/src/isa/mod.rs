@@ -12,6 +12,8 @@ mod bf16;
 mod neon;
 mod scalar;
 
+use crate::tile::{Bytes, Factor, one_by_one};
+
 /// An instruction set that this machine has. Chosen once, at load: matrices are
 /// packed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,7 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2<false>),
     #[cfg(target_arch = "aarch64")]
-    NeonBf16(neon::Neon<true>),
+    NeonV8_6(neon::Neon<true>),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon<false>),
     Scalar(scalar::Scalar),
@@ -52,7 +54,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::detect().map(Kind::Avx2),
             #[cfg(target_arch = "aarch64")]
-            neon::Neon::detect().map(Kind::NeonBf16),
+            neon::Neon::detect().map(Kind::NeonV8_6),
             #[cfg(target_arch = "aarch64")]
             neon::Neon::detect().map(Kind::Neon),
             Some(Kind::Scalar(scalar::Scalar)),
@@ -71,7 +73,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
-            Kind::NeonBf16(_) => "neon-bf16",
+            Kind::NeonV8_6(_) => "neon-bf16-i8mm",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
             Kind::Scalar(_) => "scalar",
@@ -84,7 +86,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16(_) => true,
             #[cfg(target_arch = "aarch64")]
-            Kind::NeonBf16(_) => true,
+            Kind::NeonV8_6(_) => true,
             _ => false,
         }
     }
@@ -101,7 +103,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(v) => v.run(work),
             #[cfg(target_arch = "aarch64")]
-            Kind::NeonBf16(v) => v.run(work),
+            Kind::NeonV8_6(v) => v.run(work),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(v) => v.run(work),
             Kind::Scalar(v) => v.run(work),
@@ -180,6 +182,17 @@ pub trait Vectors: Copy {
     /// sum + a · b for each lane, of four bytes each: those of `a` as
     /// [`BYTE_OFFSET`](Self::BYTE_OFFSET) says, those of `b` signed. Nothing saturates.
     fn dot_bytes(self, sum: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
+
+    /// The [`tile`](crate::tile::Multiply::tile) of bytes, for machines that have more for it than
+    /// [`dot_bytes`](Self::dot_bytes).
+    #[inline(always)]
+    fn tile_bytes<const R: usize, const C: usize>(
+        self,
+        rows: Factor<'_>,
+        strip: &[u32],
+    ) -> [[Self::I32; C]; R] {
+        one_by_one::<Self, Bytes, R, C>(self, rows, strip)
+    }
 
     /// A square of [`LANES`](Self::LANES) rows and as many lanes, its rows as columns.
     /// Rows follow each other by these strides.

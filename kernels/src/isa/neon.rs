@@ -1,22 +1,24 @@
 //! NEON with byte products (`dotprod`): 64-bit ARM since about 2018, and every Apple
-//! processor that runs macOS. Those since about 2021 (Apple's M2, Graviton 3) multiply
-//! bf16 as well.
+//! processor that runs macOS. Those since about 2021 (ARMv8.6: Apple's M2, Graviton 3)
+//! multiply bf16 as well, and squares of bytes (`i8mm`): two rows by two columns at once.
 
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
 use super::{Vectors, Work, bf16};
+use crate::tile::{Bytes, Factor, one_by_one};
 
-/// Proof that the machine has the instructions, those for bf16 among them or not: only
+/// Proof that the machine has the instructions, those of ARMv8.6 among them or not: only
 /// `detect` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neon<const BF16: bool>(());
+pub struct Neon<const V8_6: bool>(());
 
-impl<const BF16: bool> Neon<BF16> {
+impl<const V8_6: bool> Neon<V8_6> {
     pub fn detect() -> Option<Self> {
+        let newer = || is_aarch64_feature_detected!("bf16") && is_aarch64_feature_detected!("i8mm");
         let found = is_aarch64_feature_detected!("neon")
             && is_aarch64_feature_detected!("dotprod")
-            && (!BF16 || is_aarch64_feature_detected!("bf16"));
+            && (!V8_6 || newer());
         found.then_some(Neon(()))
     }
 }
@@ -26,8 +28,8 @@ fn compiled<W: Work>(work: W, v: Neon<false>) -> W::Output {
     work.run(v)
 }
 
-#[target_feature(enable = "neon,dotprod,bf16")]
-fn compiled_bf16<W: Work>(work: W, v: Neon<true>) -> W::Output {
+#[target_feature(enable = "neon,dotprod,bf16,i8mm")]
+fn compiled_v8_6<W: Work>(work: W, v: Neon<true>) -> W::Output {
     work.run(v)
 }
 
@@ -35,7 +37,7 @@ fn compiled_bf16<W: Work>(work: W, v: Neon<true>) -> W::Output {
 // where `detect` found the instructions. What reads or writes memory checks the
 // slice's length first.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "argued once, above")]
-impl<const BF16: bool> Vectors for Neon<BF16> {
+impl<const V8_6: bool> Vectors for Neon<V8_6> {
     type F32 = float32x4_t;
     type I32 = int32x4_t;
 
@@ -48,8 +50,8 @@ impl<const BF16: bool> Vectors for Neon<BF16> {
     #[inline(always)]
     fn run<W: Work>(self, work: W) -> W::Output {
         unsafe {
-            match BF16 {
-                true => compiled_bf16(work, Neon(())),
+            match V8_6 {
+                true => compiled_v8_6(work, Neon(())),
                 false => compiled(work, Neon(())),
             }
         }
@@ -173,9 +175,21 @@ impl<const BF16: bool> Vectors for Neon<BF16> {
     }
 
     #[inline(always)]
+    fn tile_bytes<const R: usize, const C: usize>(
+        self,
+        rows: Factor<'_>,
+        strip: &[u32],
+    ) -> [[int32x4_t; C]; R] {
+        match V8_6 {
+            true => unsafe { squares(rows, strip) },
+            false => one_by_one::<Self, Bytes, R, C>(self, rows, strip),
+        }
+    }
+
+    #[inline(always)]
     fn store_bf16(self, value: float32x4_t, to: &mut [u32]) {
         assert!(to.len() >= Self::LANES / 2);
-        if !BF16 {
+        if !V8_6 {
             return bf16::store(self, value, to);
         }
         unsafe { vst1_u32(to.as_mut_ptr(), vreinterpret_u32_u16(halves(value))) }
@@ -184,7 +198,7 @@ impl<const BF16: bool> Vectors for Neon<BF16> {
     #[inline(always)]
     fn zip_bf16(self, first: float32x4_t, second: float32x4_t, to: &mut [u32]) {
         assert!(to.len() >= Self::LANES);
-        if !BF16 {
+        if !V8_6 {
             return bf16::zip(self, first, second, to);
         }
         unsafe {
@@ -196,7 +210,7 @@ impl<const BF16: bool> Vectors for Neon<BF16> {
     /// Its intrinsic is not stable either.
     #[inline(always)]
     fn dot_bf16(self, mut sum: float32x4_t, a: int32x4_t, b: int32x4_t) -> float32x4_t {
-        if !BF16 {
+        if !V8_6 {
             return bf16::dot(self, sum, a, b);
         }
         unsafe {
@@ -230,4 +244,107 @@ unsafe fn halves(value: float32x4_t) -> uint16x4_t {
         );
     }
     halves
+}
+
+/// The micro-kernel for bytes, of squares: of two rows, two columns and eight inputs,
+/// which are two steps.
+///
+/// # Safety
+///
+/// The machine has `i8mm`.
+#[inline(always)]
+unsafe fn squares<const R: usize, const C: usize>(
+    rows: Factor<'_>,
+    strip: &[u32],
+) -> [[int32x4_t; C]; R] {
+    let width = C * LANES;
+    assert!(rows.lanes.len() >= R * rows.stride && rows.stride >= rows.steps.next_multiple_of(2));
+    assert!(strip.len() >= rows.steps * width);
+    // SAFETY: the instructions are there, as the caller says. By the assertions above, all
+    // rows have an even number of lanes, and no step is read of the strip that it has not.
+    unsafe {
+        let zero = vdupq_n_s32(0);
+        let mut sums = [[[zero; 2]; C]; ROWS_MAX / 2];
+        let weights =
+            |step: usize, c: usize| vld1q_s32(strip.as_ptr().add(step * width + c * LANES).cast());
+        let odd = rows.steps % 2;
+        for step in (0..rows.steps - odd).step_by(2) {
+            let both = |c| [weights(step, c), weights(step + 1, c)];
+            add_squares::<R, C>(&mut sums, rows, step, both);
+        }
+        if odd == 1 {
+            let step = rows.steps - 1;
+            add_squares::<R, C>(&mut sums, rows, step, |c| [weights(step, c), zero]);
+        }
+        let mut tile = [[zero; C]; R];
+        for (r, tile) in tile.iter_mut().enumerate() {
+            for (tile, sums) in tile.iter_mut().zip(sums[r / 2]) {
+                let [left, right] = sums.map(|sum| vreinterpretq_s64_s32(sum));
+                let row = match r % 2 {
+                    0 => vzip1q_s64(left, right),
+                    _ => vzip2q_s64(left, right),
+                };
+                *tile = vreinterpretq_s32_s64(row);
+            }
+        }
+        tile
+    }
+}
+
+/// Two steps of all rows by all columns. A sum holds one row's two columns and then the
+/// other's; `weights` are those of both steps for a vector of columns.
+///
+/// # Safety
+///
+/// The machine has `i8mm`, and the `R` rows have both steps.
+#[inline(always)]
+unsafe fn add_squares<const R: usize, const C: usize>(
+    sums: &mut [[[int32x4_t; 2]; C]; ROWS_MAX / 2],
+    rows: Factor<'_>,
+    step: usize,
+    weights: impl Fn(usize) -> [int32x4_t; 2],
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut pairs = [vdupq_n_s32(0); ROWS_MAX / 2];
+        for (pair, lanes) in pairs.iter_mut().enumerate().take(R.div_ceil(2)) {
+            // A row that is left over is multiplied twice.
+            let [first, second] = [2 * pair, (2 * pair + 1).min(R - 1)]
+                .map(|row| vld1_s32(rows.lanes.as_ptr().add(row * rows.stride + step).cast()));
+            *lanes = vcombine_s32(first, second);
+        }
+        for c in 0..C {
+            let [even, odd] = weights(c);
+            let columns = [vzip1q_s32(even, odd), vzip2q_s32(even, odd)];
+            for (sums, rows) in sums.iter_mut().zip(pairs).take(R.div_ceil(2)) {
+                for (sum, columns) in sums[c].iter_mut().zip(columns) {
+                    *sum = multiply_squares(*sum, rows, columns);
+                }
+            }
+        }
+    }
+}
+
+const LANES: usize = Neon::<true>::LANES;
+/// Of any tile.
+const ROWS_MAX: usize = Neon::<true>::TILE_ROWS;
+
+/// sum + a bᵀ, of squares of two rows: sums in order, and eight signed bytes each.
+///
+/// # Safety
+///
+/// The machine has `i8mm`.
+#[inline(always)]
+unsafe fn multiply_squares(mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    // SAFETY: the instruction is there, as the caller says, and touches no memory.
+    unsafe {
+        asm!(
+            "smmla {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+            sum = inout(vreg) sum,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
 }
