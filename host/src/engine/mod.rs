@@ -19,8 +19,8 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Activation;
 use crate::config::{EngineKind, ModelSettings};
 
-/// Makes engines of the kind that the settings name. `auto` is `packed` on the CPU, unless
-/// more is asked of it than it does, and `candle` elsewhere.
+/// Makes engines of the kind that the settings name. `auto` is `packed` on the CPU where
+/// that suits, and `candle` elsewhere.
 pub fn factory(
     checkpoint: &Checkpoint,
     settings: &ModelSettings,
@@ -28,7 +28,7 @@ pub fn factory(
     let packed = match settings.engine {
         EngineKind::Packed => true,
         EngineKind::Candle | EngineKind::CandleStock => false,
-        EngineKind::Auto => candle::is_cpu(settings.device)? && packed::refusal(settings).is_none(),
+        EngineKind::Auto => candle::is_cpu(settings.device)? && packed::suits(settings),
     };
     match packed {
         true => packed::factory(checkpoint, settings),

@@ -80,6 +80,11 @@ impl Isa {
         }
     }
 
+    /// Whether it has vectors; plain Rust is for tests, and for what nothing else runs.
+    pub fn has_vectors(self) -> bool {
+        !matches!(self.0, Kind::Scalar(_))
+    }
+
     /// Whether it multiplies bf16. Any other does it number by number, for tests.
     pub fn has_bf16(self) -> bool {
         match self.0 {

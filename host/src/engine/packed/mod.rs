@@ -66,8 +66,15 @@ pub fn factory(
     }))
 }
 
+/// Whether it is the best that the settings allow: it does what they say, and knows the
+/// processor's vectors. Without those it is slow, but the only one for int8.
+pub fn suits(settings: &ModelSettings) -> bool {
+    let slow = !Isa::detect().has_vectors() && settings.precision != Precision::Int8;
+    refusal(settings).is_none() && !slow
+}
+
 /// What of the settings this engine does not do.
-pub fn refusal(settings: &ModelSettings) -> Option<String> {
+fn refusal(settings: &ModelSettings) -> Option<String> {
     match (settings.device, settings.precision, settings.replica_threads) {
         (DeviceKind::Metal | DeviceKind::Cuda, ..) => {
             Some("a GPU with engine packed; engine candle runs there".to_owned())
