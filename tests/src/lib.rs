@@ -14,5 +14,6 @@ pub mod process;
 pub mod selftest;
 pub mod server;
 mod tier;
+pub mod tls;
 
 pub use tier::slow;

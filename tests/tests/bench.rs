@@ -14,7 +14,8 @@ use maitred::tokenize::PairEncoder;
 use maitred_tests::fake::{Fake, Fate};
 use maitred_tests::fixtures;
 use maitred_tests::guests::component;
-use maitred_tests::process::{program, run};
+use maitred_tests::process::{Served, program, run};
+use maitred_tests::tls;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -243,6 +244,28 @@ async fn an_open_loop_sends_no_more_than_it_may() {
     let record = &ran.records[0];
     assert_eq!(outcome(record, "answered") + outcome(record, "unsent"), 40);
     assert!(outcome(record, "unsent") > 0 && ran.code != 0, "{}", ran.said);
+}
+
+/// One whose certificate is trusted because the workload says so, and not otherwise.
+#[tokio::test]
+async fn a_server_over_tls_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    std::fs::write(&file, tls::configured(folder.path())).unwrap();
+    let model = fixtures::checkpoint("tiny-bert");
+    let server = Served::start(&["--config", text(&file), "--model", text(&model)]).await;
+    let workload = format!(
+        "[target]\nurl = 'https://{}'\nca_file = '{}'\nready_ms_max = 300\n\
+         [window]\nrequests = 3\nwarmup_seconds = 0\n",
+        server.public,
+        folder.path().join("cert.pem").display(),
+    );
+    let ran = Bench::new(&workload).run(&[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    assert_eq!(ran.records[0]["measured"]["pairs"], 3 * 32);
+    let public = workload.lines().filter(|line| !line.starts_with("ca_file"));
+    let ran = Bench::new(&public.collect::<Vec<_>>().join("\n")).run(&[]).await;
+    assert!(ran.code != 0 && ran.said.contains("invalid peer certificate"), "{}", ran.said);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use maitred_tests::clients::Script;
 use maitred_tests::fixtures::checkpoint;
 use maitred_tests::process::{Served, run};
+use maitred_tests::tls;
 
 /// What a user does who keeps a server from strangers: a key, a certificate, and
 /// an SDK that is told of both.
@@ -11,11 +12,7 @@ use maitred_tests::process::{Served, run};
 async fn coheres_python_sdk_with_a_key_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(path("cert.pem"), certificate.cert.pem()).unwrap();
-    std::fs::write(path("key.pem"), certificate.signing_key.serialize_pem()).unwrap();
-    let tls = "[server.tls]\ncert = 'cert.pem'\nkey = 'key.pem'\n";
-    std::fs::write(path("maitred.toml"), tls).unwrap();
+    std::fs::write(path("maitred.toml"), tls::configured(folder.path())).unwrap();
     let (code, key, errors) =
         run(&["key", "new", "--caller", "shop", "--append", &path("maitred.toml")]).await;
     assert_eq!(code, 0, "{errors}");

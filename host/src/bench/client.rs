@@ -1,4 +1,4 @@
-//! A rerank client over HTTP/1.1 that keeps its connections.
+//! A rerank client over HTTP/1.1.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,16 +7,14 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use tokio::time::{Instant, timeout};
 
+use super::connections::Connections;
 use super::corpus::Asked;
 use super::subject::{Answer, Failure, Reply, Subject};
-use super::workload::{Dialect, RequestSettings};
+use super::workload::{Access, Dialect, RequestSettings};
 
 /// Bytes of an answer; a ranking of a thousand documents has 50,000.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -26,8 +24,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 const PAGE_MS_MAX: Duration = Duration::from_secs(5);
 
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
-    authorization: Option<HeaderValue>,
+    connections: Connections,
     /// Of servers that are asked in turn.
     uris: Vec<Uri>,
     asked: AtomicUsize,
@@ -41,7 +38,7 @@ impl Client {
     pub fn new<'a>(
         bases: impl Iterator<Item = &'a str>,
         request: &RequestSettings,
-        key_env: Option<&str>,
+        access: &Access,
     ) -> anyhow::Result<Client> {
         let route = request.route.as_ref().map(|route| format!("/routes/{route}"));
         let (route, path) = (route.unwrap_or_default(), request.dialect.path());
@@ -50,8 +47,7 @@ impl Client {
             uri.parse().with_context(|| format!("`{uri}` is no URL"))
         };
         Ok(Client {
-            pool: pool(),
-            authorization: authorization(key_env)?,
+            connections: Connections::new(access)?,
             uris: bases.map(uri).collect::<anyhow::Result<_>>()?,
             asked: AtomicUsize::new(0),
             dialect: request.dialect,
@@ -63,13 +59,10 @@ impl Client {
     fn request(&self, asked: &Asked) -> Request<Full<Bytes>> {
         let body = self.dialect.body(asked, self.model.as_deref());
         let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.uris.len();
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(Method::POST)
             .uri(&self.uris[turn])
             .header(CONTENT_TYPE, "application/json");
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
         request.body(Full::from(body)).expect("all parts were checked")
     }
 
@@ -79,7 +72,7 @@ impl Client {
         documents: usize,
     ) -> Result<Answer, Failure> {
         let broken = |error: &dyn std::error::Error| Failure::Connection(chain(error));
-        let response = self.pool.request(request).await.map_err(|error| broken(&error))?;
+        let response = self.connections.send(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
@@ -112,26 +105,21 @@ impl Subject for Client {
 
 /// Reads a page about the server, such as `/ready` or `/metrics`.
 pub struct Pages {
-    pool: Pool<HttpConnector, Full<Bytes>>,
-    authorization: Option<HeaderValue>,
+    connections: Connections,
 }
 
 impl Pages {
-    pub fn new(key_env: Option<&str>) -> anyhow::Result<Pages> {
-        Ok(Pages { pool: pool(), authorization: authorization(key_env)? })
+    pub fn new(access: &Access) -> anyhow::Result<Pages> {
+        Ok(Pages { connections: Connections::new(access)? })
     }
 
     /// The page's text, if the server answers with it in good time.
     pub async fn get(&self, url: &str) -> anyhow::Result<String> {
         let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL"))?;
-        let mut request = Request::builder().uri(uri);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        let request = request.body(Full::default())?;
+        let request = Request::builder().uri(uri).body(Full::default())?;
         let page = async {
-            let response =
-                self.pool.request(request).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+            let response = self.connections.send(request).await;
+            let response = response.map_err(|error| anyhow::anyhow!(chain(&error)))?;
             let status = response.status();
             ensure!(status.is_success(), "{url} answered with status {}", status.as_u16());
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
@@ -143,23 +131,6 @@ impl Pages {
             Err(_) => bail!("{url} did not answer within {} ms", PAGE_MS_MAX.as_millis()),
         }
     }
-}
-
-fn pool() -> Pool<HttpConnector, Full<Bytes>> {
-    let mut connector = HttpConnector::new();
-    // A body that waits for the acknowledgement of its head would be measured.
-    connector.set_nodelay(true);
-    Pool::builder(TokioExecutor::new()).build(connector)
-}
-
-fn authorization(key_env: Option<&str>) -> anyhow::Result<Option<HeaderValue>> {
-    let Some(name) = key_env else { return Ok(None) };
-    let key = std::env::var(name)
-        .with_context(|| format!("`target.key_env` names {name}, which is not set"))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-        .with_context(|| format!("{name} holds no API key"))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
 }
 
 /// Of a `retry-after`; its other form, a date, is no use within a benchmark.

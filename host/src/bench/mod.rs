@@ -2,8 +2,8 @@
 //! and the server's stages alone.
 //!
 //! In reading order: [`workload`] (what is asked, and how), [`sweep`] (its
-//! variants), `corpus` (texts), `load` (when), `subject` (who), `client` and
-//! `dialect` (a server over HTTP), `target` (where it is, or how it is started),
+//! variants), `corpus` (texts), `load` (when), `subject` (who), `client`,
+//! `connections` and `dialect` (a server over HTTP), `target` (where it is, or how it is started),
 //! `stage` (parts of it without HTTP), `run` (one window), [`measure`] (figures,
 //! pure), [`verify`] (whether answers are right), `figures`, `process` and
 //! `watching` (what the server says of itself meanwhile), [`record`] (a line a
@@ -14,6 +14,7 @@
 //! starts is a process of its own.
 
 mod client;
+mod connections;
 pub mod corpus;
 mod dialect;
 pub mod diff;

@@ -18,7 +18,7 @@ use super::client::{Client, Pages};
 use super::process::Usage;
 use super::subject::Subject;
 use super::sweep::merge;
-use super::workload::{Place, TargetSettings, Workload};
+use super::workload::{Access, Place, TargetSettings, Workload};
 use crate::config::{Raw, check};
 use crate::metrics::reading::Reading;
 
@@ -34,7 +34,7 @@ const LOG_LINES_MAX: usize = 20;
 pub struct Target {
     members: Vec<Member>,
     pages: Pages,
-    key_env: Option<String>,
+    access: Access,
     pub about: About,
 }
 
@@ -68,7 +68,7 @@ impl Target {
     /// Connects to the server or starts one, and waits until it is ready.
     pub async fn open(workload: &Workload) -> anyhow::Result<Target> {
         let settings = &workload.target;
-        let pages = Pages::new(settings.key_env.as_deref())?;
+        let pages = Pages::new(&settings.access)?;
         let mut members = Vec::new();
         match &settings.place {
             Place::Url { base, metrics } => {
@@ -89,14 +89,13 @@ impl Target {
             member.ready(&pages, settings).await?;
         }
         let about = members[0].says(&pages, workload.request.route.as_deref()).await;
-        Ok(Target { members, pages, key_env: settings.key_env.clone(), about })
+        Ok(Target { members, pages, access: settings.access.clone(), about })
     }
 
     /// A client of it.
     pub fn subject(&self, workload: &Workload) -> anyhow::Result<Arc<dyn Subject>> {
-        let key_env = self.key_env.as_deref();
         let bases = self.members.iter().map(|member| &*member.base);
-        Ok(Arc::new(Client::new(bases, &workload.request, key_env)?))
+        Ok(Arc::new(Client::new(bases, &workload.request, &self.access)?))
     }
 
     /// What `/metrics` says now; `None` if there is none or it does not answer.

@@ -55,10 +55,18 @@ pub struct TargetSettings {
     pub place: Place,
     /// The first of these that can be had is served by the default model.
     pub models: Vec<String>,
-    /// Name of the environment variable that holds the API key.
-    pub key_env: Option<String>,
+    pub access: Access,
     /// Time in which the target must be ready.
     pub ready_ms_max: Duration,
+}
+
+/// What it takes to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Name of the environment variable that holds the API key.
+    pub key_env: Option<String>,
+    /// PEM file of the authorities that sign for servers; the public ones if absent.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -217,16 +225,19 @@ fn target(target: Fields<'_>, stage: Stage, folder: &Path) -> TargetSettings {
             let metrics = target.text("metrics");
             for (key, url) in [("url", Some(&base)), ("metrics", metrics.as_ref())] {
                 if let Some(url) = url
-                    && !url.starts_with("http://")
+                    && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))
                 {
                     let key = target.key(key);
-                    target.fault(format!("`{key}` is \"{url}\"; it must begin with http://"));
+                    target.fault(format!(
+                        "`{key}` is \"{url}\"; it must begin with http:// or https://"
+                    ));
                 }
             }
             Place::Url { base: base.trim_end_matches('/').to_owned(), metrics }
         }
         None => {
             target.idle("metrics", "on a server that is started here, which is asked anyway");
+            target.idle("ca_file", "on a server that is started here, which speaks plain HTTP");
             if stage != Stage::Whole {
                 target.idle("processes", "on a stage alone, which runs in this one");
             }
@@ -250,7 +261,10 @@ fn target(target: Fields<'_>, stage: Stage, folder: &Path) -> TargetSettings {
     let settings = TargetSettings {
         place,
         models,
-        key_env: target.text("key_env"),
+        access: Access {
+            key_env: target.text("key_env"),
+            ca_file: target.text("ca_file").map(|path| folder.join(path)),
+        },
         ready_ms_max: target.ms("ready_ms_max", 120_000, 100..=HOUR_MS),
     };
     target.finish();
@@ -500,10 +514,10 @@ mod tests {
             &["`load.kind` is \"open\"; it must be one of \"closed\", \"fixed\", \"poisson\""],
         );
         faults(
-            "[target]\nurl = 'https://x'\nsettings = {}\n[verify]\ntolerance = 0.5",
+            "[target]\nurl = 'ftp://x'\nsettings = {}\n[verify]\ntolerance = 0.5",
             &[
                 "`target.settings` has no effect on a server at `target.url`",
-                "`target.url` is \"https://x\"; it must begin with http://",
+                "`target.url` is \"ftp://x\"; it must begin with http:// or https://",
                 "`verify.tolerance` has no effect without `verify.samples`",
             ],
         );
