@@ -32,7 +32,7 @@ pub struct TestArguments {
     /// Leave out what only lints: formatting, clippy and the Metal build.
     #[arg(long)]
     no_lints: bool,
-    /// Also what takes minutes: more real clients, load, long reloads, ARM.
+    /// Also what takes minutes: more real clients, load, long reloads, fuzzing, Miri.
     #[arg(long)]
     slow: bool,
 }
@@ -61,10 +61,10 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<()> {
         }
     }
     process::run(cargo().args(["test", "--package", "maitred-sdk", "--doc"]))?;
+    arm::test_if_possible()?;
     if arguments.slow {
         debian::require("promtool", &["prometheus"])?;
         fuzz::fuzz(&FuzzArguments::short())?;
-        arm::test()?;
         sanitize::run_all()?;
     }
     let nextest = works(cargo().args(["nextest", "--version"]));
