@@ -275,7 +275,7 @@ async fn errors_are_listed(server: &Served, browser: &mut Browser) {
     let kinds = "[...document.querySelectorAll('#failure-table tbody tr')].map((row) => [row.cells[1], row.cells[2], row.cells[3], row.cells[5]].map((cell) => cell.textContent).join(' '))";
     browser.until(&format!("{kinds}.length === 2")).await;
     let listed = browser.value(kinds).await;
-    assert_eq!(listed, json!(["3 502 policy failed broken", "1 500 internal plain"]));
+    assert_eq!(listed, json!(["3 502 policy_failed broken", "1 500 internal plain"]));
     let text = browser.value("document.getElementById('failure-table').textContent").await;
     assert!(!text.as_str().unwrap().contains(POISON), "{text}");
 }

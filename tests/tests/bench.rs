@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use maitred::bench::corpus::Corpus;
+use maitred::bench::sweep;
 use maitred::bench::workload::{CorpusSettings, TextSource};
 use maitred::checkpoint::{self, Hub};
 use maitred::config::Truncation;
@@ -358,6 +359,17 @@ async fn real_servers_are_started_swept_and_compared() {
     let (code, _, said) = run(&report).await;
     assert_eq!(code, 0, "{said}");
     assert!(std::fs::read_to_string(&again).unwrap().contains("![load](again-load.svg)"));
+}
+
+#[test]
+fn the_experiments_are_workloads() {
+    let folder = std::fs::read_dir(fixtures::repository("bench/experiments")).unwrap();
+    let files: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
+    for file in &files {
+        let variants = sweep::read(file, &[]);
+        assert!(variants.is_ok_and(|variants| !variants.is_empty()), "{}", file.display());
+    }
+    assert!(files.len() > 10, "{files:?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hdrhistogram::", &["bench/"]),
     ("indicatif::", &["cli/"]),
     ("opentelemetry", &["telemetry/"]),
-    ("rustls", &["http/"]),
+    ("rustls", &["http/", "bench/"]),
     ("tokio_rustls", &["http/"]),
     ("x509_cert", &["http/"]),
     ("subtle::", &["callers/"]),

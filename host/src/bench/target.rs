@@ -140,23 +140,27 @@ impl Member {
             // Servers of others have no `/ready`, but theirs is up or is not.
             None => format!("{}/health", self.base),
         };
+        let mut why = String::new();
         let ready = async {
             loop {
                 match pages.get(&url).await {
                     Ok(_) => return,
                     Err(error) if error.to_string().contains("status 404") => return,
-                    Err(_) => sleep(READY_POLL).await,
+                    Err(error) => {
+                        why = format!(": {error:#}");
+                        sleep(READY_POLL).await;
+                    }
                 }
             }
         };
-        let waited = timeout(settings.ready_ms_max, ready).await;
-        waited.map_err(|_| {
-            let ms = settings.ready_ms_max.as_millis();
-            match &self.server {
-                Some(server) => anyhow!("the server was not ready after {ms} ms{}", server.said()),
-                None => anyhow!("{url} did not answer within {ms} ms"),
-            }
-        })
+        if timeout(settings.ready_ms_max, ready).await.is_ok() {
+            return Ok(());
+        }
+        let ms = settings.ready_ms_max.as_millis();
+        match &self.server {
+            Some(server) => bail!("the server was not ready after {ms} ms{}", server.said()),
+            None => bail!("{url} did not answer within {ms} ms{why}"),
+        }
     }
 
     async fn says(&self, pages: &Pages, route: Option<&str>) -> About {
