@@ -78,7 +78,7 @@ fn workload(servers: &[(&str, &Served)], load: &str, repeats: u32, seconds: u32)
     let mut text = format!(
         "[target]\nurl = ''\n[request]\ndocuments = {DOCUMENTS}\n[load]\n{load}\n\
          [window]\nwarmup_seconds = 1\nseconds = {seconds}\ninterval_ms = 1000\n\
-         [verify]\nrequired = false\n[runs]\nrepeats = {repeats}\n"
+         [runs]\nrepeats = {repeats}\n"
     );
     for (name, server) in servers {
         text += &format!(
