@@ -2,9 +2,10 @@
 //! server that is left alone and of one that sends a trace of every hundredth request to
 //! a collector, is read by Prometheus every second and has the dashboard open.
 //!
-//! Both count (counting cannot be turned off; the bench `parts` says what it costs), and
-//! both run all the time and take turns in windows. What is compared is the ratio of
-//! windows next to each other.
+//! Both count (counting cannot be turned off; the bench `parts` says what it costs). What
+//! is compared is the ratio of two windows next to each other, each of a process that was
+//! started for it: two processes of the same program differ by more than what is looked
+//! for, for as long as they live. Which of the two comes first changes from pair to pair.
 //!
 //! `cargo bench -p maitred-tests --bench telemetry [-- WINDOWS]`, with the imported model
 //! (`cargo xtask model`).
@@ -46,25 +47,50 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let collector = Collector::start().await;
     let telemetry = format!("otlp_endpoint = '{}'\nsample_ratio = {SAMPLE_RATIO}", collector.url());
-    let alone = serve(&folder.path().join("alone.toml"), "").await?;
-    let watched = serve(&folder.path().join("watched.toml"), &telemetry).await?;
+    let path = |name: &str| folder.path().join(name);
+    let alone = async || serve(&path("alone.toml"), "").await;
+    let watched = async || serve(&path("watched.toml"), &telemetry).await;
 
     let load = "kind = 'closed'\nclients = 4";
-    let closed = workload(&[(ALONE, &alone)], load, 1, 10);
-    let records = run(&folder.path().join("capacity"), &closed).await?;
+    let records = run(&path("capacity"), &workload(&[(ALONE, &alone().await?)], load, 10)).await?;
     let capacity = records[0].measured.pairs_per_second().context("nothing was answered")?;
     println!("capacity: {capacity:.1} pairs/s");
 
-    let _watching = [scrape(&watched), look(&watched).await?];
     let per_second = capacity * LOAD / DOCUMENTS as f64;
     let load = format!("kind = 'fixed'\nrequests_per_second = {per_second}");
-    let both = workload(&[(ALONE, &alone), (WATCHED, &watched)], &load, windows, 3);
-    let records = run(&folder.path().join("watching"), &both).await?;
+    let (mut records, mut spans) = (Vec::new(), 0.0);
+    for pair in 0..windows {
+        let (alone, watched) = match pair % 2 {
+            0 => (alone().await?, watched().await?),
+            _ => {
+                let watched = watched().await?;
+                (alone().await?, watched)
+            }
+        };
+        let watching = Watching([scrape(&watched), look(&watched).await?]);
+        let mut servers = [(ALONE, &alone), (WATCHED, &watched)];
+        if pair / 2 % 2 == 1 {
+            servers.reverse();
+        }
+        let of_pair = run(&path("watching"), &workload(&servers, &load, 3)).await?;
+        records
+            .extend(of_pair.into_iter().map(|record| Record { repeat: pair as usize, ..record }));
+        spans += watched.metric("maitred_spans_exported_total").await;
+        drop(watching);
+    }
     println!("{}", comparison(&diff::compare(&records, &records, Some((ALONE, WATCHED)))?));
-    let spans = watched.metric("maitred_spans_exported_total").await;
     ensure!(spans > 0.0, "no span was sent");
     println!("{spans} spans were sent");
     Ok(())
+}
+
+/// Whoever watches a server, until it is dropped.
+struct Watching([JoinHandle<()>; 2]);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
 async fn serve(file: &Path, telemetry: &str) -> anyhow::Result<Served> {
@@ -74,11 +100,10 @@ async fn serve(file: &Path, telemetry: &str) -> anyhow::Result<Served> {
 }
 
 /// One as `maitred bench` takes it.
-fn workload(servers: &[(&str, &Served)], load: &str, repeats: u32, seconds: u32) -> String {
+fn workload(servers: &[(&str, &Served)], load: &str, seconds: u32) -> String {
     let mut text = format!(
         "[target]\nurl = ''\n[request]\ndocuments = {DOCUMENTS}\n[load]\n{load}\n\
-         [window]\nwarmup_seconds = 1\nseconds = {seconds}\ninterval_ms = 1000\n\
-         [runs]\nrepeats = {repeats}\n"
+         [window]\nwarmup_seconds = 1\nseconds = {seconds}\ninterval_ms = 1000\n"
     );
     for (name, server) in servers {
         text += &format!(
