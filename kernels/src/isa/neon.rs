@@ -8,6 +8,19 @@ use std::arch::{asm, is_aarch64_feature_detected};
 use super::{Vectors, Work, bf16};
 use crate::tile::{Bytes, Factor, one_by_one};
 
+/// sum + a b by an instruction whose intrinsic is not stable in Rust yet.
+macro_rules! add_product {
+    ($instruction:literal, $lanes:literal, $sum:ident, $a:ident, $b:ident) => {
+        asm!(
+            concat!($instruction, " {sum:v}.4s, {a:v}.", $lanes, ", {b:v}.", $lanes),
+            sum = inout(vreg) $sum,
+            a = in(vreg) $a,
+            b = in(vreg) $b,
+            options(pure, nomem, nostack, preserves_flags),
+        )
+    };
+}
+
 /// Proof that the machine has the instructions, those of ARMv8.6 among them or not: only
 /// `detect` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,17 +172,10 @@ impl<const V8_6: bool> Vectors for Neon<V8_6> {
         unsafe { vreinterpretq_f32_s32(lanes) }
     }
 
-    /// The intrinsic (`vdotq_s32`) is not stable in Rust yet; the instruction is.
     #[inline(always)]
     fn dot_bytes(self, mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
         unsafe {
-            asm!(
-                "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
-                sum = inout(vreg) sum,
-                a = in(vreg) a,
-                b = in(vreg) b,
-                options(pure, nomem, nostack, preserves_flags),
-            );
+            add_product!("sdot", "16b", sum, a, b);
         }
         sum
     }
@@ -207,20 +213,13 @@ impl<const V8_6: bool> Vectors for Neon<V8_6> {
         }
     }
 
-    /// Its intrinsic is not stable either.
     #[inline(always)]
     fn dot_bf16(self, mut sum: float32x4_t, a: int32x4_t, b: int32x4_t) -> float32x4_t {
         if !V8_6 {
             return bf16::dot(self, sum, a, b);
         }
         unsafe {
-            asm!(
-                "bfdot {sum:v}.4s, {a:v}.8h, {b:v}.8h",
-                sum = inout(vreg) sum,
-                a = in(vreg) a,
-                b = in(vreg) b,
-                options(pure, nomem, nostack, preserves_flags),
-            );
+            add_product!("bfdot", "8h", sum, a, b);
         }
         sum
     }
@@ -338,13 +337,7 @@ const ROWS_MAX: usize = Neon::<true>::TILE_ROWS;
 unsafe fn multiply_squares(mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
     // SAFETY: the instruction is there, as the caller says, and touches no memory.
     unsafe {
-        asm!(
-            "smmla {sum:v}.4s, {a:v}.16b, {b:v}.16b",
-            sum = inout(vreg) sum,
-            a = in(vreg) a,
-            b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags),
-        );
+        add_product!("smmla", "16b", sum, a, b);
     }
     sum
 }
