@@ -255,3 +255,19 @@ async fn a_server_that_does_not_trace_says_nothing_of_traces() {
     let line = server.says("\"answered\"").await;
     assert!(!line.contains("trace_id"), "{line}");
 }
+
+/// What an operator tries is traced as any request: its route, and then the plain model.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_is_a_request() {
+    let Traced { server, collector, _folder } = Traced::start("export_ms = 10").await;
+    let mut body = ask("garden gate");
+    body["route"] = json!("chain");
+    let request = server.client.post(format!("http://{}/try", server.operations)).json(&body);
+    let request = request.header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(told(&response).0, TRACE);
+    let spans = collector.trace(TRACE).await;
+    let models = spans.iter().filter(|span| span.name == "model tiny").count();
+    assert_eq!(models, 2, "{}", tree(&spans));
+}

@@ -233,6 +233,13 @@ fn target(target: Fields<'_>, stage: Stage, folder: &Path) -> TargetSettings {
                     ));
                 }
             }
+            if ![Some(&base), metrics.as_ref()]
+                .iter()
+                .flatten()
+                .any(|url| url.starts_with("https://"))
+            {
+                target.idle("ca_file", "without an https:// URL");
+            }
             Place::Url { base: base.trim_end_matches('/').to_owned(), metrics }
         }
         None => {
@@ -529,8 +536,11 @@ mod tests {
             ],
         );
         faults(
-            "[target]\nurl = 'http://x'\nprocesses = 2",
-            &["`target.processes` has no effect on a server at `target.url`"],
+            "[target]\nurl = 'http://x'\nprocesses = 2\nca_file = 'ca.pem'",
+            &[
+                "`target.processes` has no effect on a server at `target.url`",
+                "`target.ca_file` has no effect without an https:// URL",
+            ],
         );
         faults(
             "stage = 'tokenize-only'\n[request]\ndialect = 'tei'",

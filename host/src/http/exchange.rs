@@ -35,7 +35,7 @@ const SCORES: HeaderName = HeaderName::from_static("x-maitred-scores");
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"maitred\"");
 const FILTERED: HeaderName = HeaderName::from_static("x-maitred-filtered");
 /// Where the request is in its trace (W3C Trace Context, level 2).
-const TRACE: HeaderName = HeaderName::from_static("traceresponse");
+pub const TRACE: HeaderName = HeaderName::from_static("traceresponse");
 const TRUNCATED: HeaderName = HeaderName::from_static("x-maitred-truncated");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

@@ -17,7 +17,7 @@ use super::dialect::Bounds;
 use super::dialect::document;
 use super::dialect::object::{Object, invalid};
 use super::errors::Problem;
-use super::exchange::{JSON, ask, begin, guarded, refusal, visible};
+use super::exchange::{JSON, TRACE, ask, begin, guarded, refusal, visible};
 use super::headers::{REQUEST_ID, check_host, envelope};
 use super::journal::Entry;
 use super::operators::check_page;
@@ -93,8 +93,9 @@ where
 {
     let (mut entry, id) = begin(app, head);
     entry.otherwise = NAME;
+    let trace = entry.span.response();
     let outcome = guarded(compare(app, id, head, body, &mut entry)).await;
-    match outcome {
+    let mut response = match outcome {
         Ok((status, trial)) => {
             let body = serde_json::to_vec(&trial).expect("strings and numbers serialise");
             let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -108,7 +109,11 @@ where
             entry.refused(&problem);
             refusal(&problem, None, &entry.request_id, head.version)
         }
+    };
+    if let Some(trace) = trace {
+        response.headers_mut().insert(TRACE, visible(&trace));
     }
+    response
 }
 
 /// Both runs, and the status of the first: the second is there to compare with.
