@@ -4,20 +4,26 @@
 //! The edge alone admits, applies top-n, maps scores to the scale the client
 //! reads, and lets the best part speak for its document.
 
-use std::collections::{BTreeMap, HashMap};
+mod results;
+mod routes;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::time::Instant;
 
+pub use self::results::{Scored, Scores};
+use self::results::{merged, put_filtered_last};
+pub use self::routes::Routes;
 use crate::admission::{Admission, Allowance, Needs, Work};
 use crate::config::Filtered;
 use crate::metrics::{self, Metrics};
 use crate::model::{Model, ModelInfo, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
 use crate::rerank::{
-    Context, Document, DocumentId, Error, Field, Lengths, Priority, Ranking, Report, Request,
-    Rerank, Scale, Stage,
+    Context, Document, DocumentId, Error, Field, Lengths, Priority, Report, Request, Rerank, Scale,
+    Stage,
 };
 use crate::telemetry::Trace;
 
@@ -84,13 +90,6 @@ pub struct AskedDocument {
     pub fields: Vec<Field>,
 }
 
-/// The scale on which a client reads scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scores {
-    Logit,
-    Probability,
-}
-
 /// What the client gets: documents by their position, best first.
 #[derive(Debug)]
 pub struct Answer {
@@ -106,12 +105,6 @@ pub struct Answer {
     pub filtered: usize,
     pub report: Arc<Report>,
     pub took: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scored {
-    pub index: u32,
-    pub score: f32,
 }
 
 /// The edge's own limits, the same for every route.
@@ -364,72 +357,6 @@ impl Route {
     }
 }
 
-/// Every route of a server, and which one serves whom.
-pub struct Routes {
-    routes: BTreeMap<Arc<str>, Arc<Route>>,
-    default: Arc<str>,
-}
-
-impl Routes {
-    /// `default` names one of `routes`.
-    pub fn new(routes: impl IntoIterator<Item = Route>, default: Arc<str>) -> Self {
-        let routes: BTreeMap<_, _> =
-            routes.into_iter().map(|route| (route.name.clone(), Arc::new(route))).collect();
-        assert!(routes.contains_key(&default), "the configuration was checked");
-        Routes { routes, default }
-    }
-
-    /// Only those of these names, as if there were no others. The default route
-    /// stays the default if it is among them; else it is the first of `names`,
-    /// each of which is that of a route.
-    pub fn only(&self, names: &[Arc<str>]) -> Self {
-        let default = match names.contains(&self.default) {
-            true => self.default.clone(),
-            false => names[0].clone(),
-        };
-        let named = names.iter().map(|name| (name.clone(), self.routes[name].clone()));
-        Routes { routes: named.collect(), default }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.routes.values()
-    }
-
-    pub fn default_route(&self) -> &Arc<Route> {
-        &self.routes[&self.default]
-    }
-
-    pub fn named(&self, name: &str) -> Result<&Arc<Route>, Error> {
-        self.routes.get(name).ok_or_else(|| {
-            let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
-            Error::NotFound(format!("no route is named `{name}`; there are {}", known.join(", ")))
-        })
-    }
-
-    /// The route of a request that carries `model`: a route of that name; else
-    /// the default one, if the name is that of its model, so that a client
-    /// configured with the model's own name works unchanged.
-    pub fn for_model(&self, model: Option<&str>) -> Result<&Arc<Route>, Error> {
-        let Some(model) = model else {
-            return Ok(self.default_route());
-        };
-        if let Some(route) = self.routes.get(model) {
-            return Ok(route);
-        }
-        let default = self.default_route();
-        if default.model.is_named(model) {
-            return Ok(default);
-        }
-        self.routes.values().find(|route| route.model.is_named(model)).ok_or_else(|| {
-            let known: Vec<_> = self.routes.keys().map(|name| format!("`{name}`")).collect();
-            Error::NotFound(format!(
-                "no route or model is named `{model}`; the routes are {}",
-                known.join(", ")
-            ))
-        })
-    }
-}
-
 /// Gives every document the index by which all stages will name it, and makes
 /// a request of each distinct query.
 fn number(query: Queries, documents: Vec<AskedDocument>) -> Vec<Request> {
@@ -454,117 +381,9 @@ fn number(query: Queries, documents: Vec<AskedDocument>) -> Vec<Request> {
     requests
 }
 
-/// The results of all queries, best first. Scores of different queries are
-/// compared only to have one order; who asks by several queries reads them by
-/// index.
-fn merged(mut rankings: Vec<Ranking>, scores: Scores) -> Vec<Scored> {
-    match rankings.pop() {
-        Some(only) if rankings.is_empty() => documents(only, scores),
-        last => {
-            let rankings = rankings.into_iter().chain(last);
-            let mut results: Vec<_> =
-                rankings.flat_map(|ranking| documents(ranking, scores)).collect();
-            results.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
-            results
-        }
-    }
-}
-
-/// The best part of each document, on the client's scale, best first; equal
-/// scores stay in the client's order.
-fn documents(ranking: Ranking, scores: Scores) -> Vec<Scored> {
-    let mut best: HashMap<u32, f32> = HashMap::with_capacity(ranking.results.len());
-    for ranked in &ranking.results {
-        let score = best.entry(ranked.id.index).or_insert(ranked.score);
-        *score = score.max(ranked.score);
-    }
-    let mut results: Vec<Scored> =
-        best.into_iter().map(|(index, score)| Scored { index, score }).collect();
-    results.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
-    // Sorted by the raw score first: a sigmoid in f32 makes ties of what the
-    // model told apart.
-    let of = results.len() as f32;
-    for (rank, result) in results.iter_mut().enumerate() {
-        result.score = match (ranking.scale, scores) {
-            (Scale::Logit, Scores::Logit) | (Scale::Probability, Scores::Probability) => {
-                result.score
-            }
-            (Scale::Logit, Scores::Probability) => sigmoid(result.score),
-            (Scale::Probability, Scores::Logit) => logit(result.score),
-            (Scale::Order, Scores::Probability) => (of - rank as f32) / of,
-            (Scale::Order, Scores::Logit) => logit((of - rank as f32) / of),
-        };
-    }
-    results
-}
-
-/// Clients that expect every document back get the filtered ones last, with
-/// the lowest score of the scale.
-fn put_filtered_last(results: &mut Vec<Scored>, sent: usize, scores: Scores) {
-    let mut there = vec![false; sent];
-    for result in results.iter() {
-        there[result.index as usize] = true;
-    }
-    let score = match scores {
-        Scores::Probability => 0.0,
-        Scores::Logit => results.iter().map(|r| r.score).fold(logit(0.0), f32::min),
-    };
-    let filtered = (0..sent as u32).filter(|&index| !there[index as usize]);
-    results.extend(filtered.map(|index| Scored { index, score }));
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-/// The inverse of the sigmoid, kept finite: JSON has no infinity.
-fn logit(probability: f32) -> f32 {
-    let p = probability.clamp(1e-7, 1.0 - 1e-7);
-    (p / (1.0 - p)).ln()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rerank::Ranked;
-
-    fn ranking(scale: Scale, results: &[(u32, u32, f32)]) -> Ranking {
-        let results = results
-            .iter()
-            .map(|&(index, part, score)| Ranked { id: DocumentId { index, part }, score })
-            .collect();
-        Ranking { results, scale }
-    }
-
-    #[test]
-    fn the_best_part_speaks_for_its_document() {
-        let given = ranking(Scale::Logit, &[(1, 0, -3.0), (0, 0, 0.5), (1, 1, 2.0), (1, 2, 1.0)]);
-        let results = documents(given, Scores::Logit);
-        assert_eq!(results, [Scored { index: 1, score: 2.0 }, Scored { index: 0, score: 0.5 }]);
-    }
-
-    #[test]
-    fn scores_are_on_the_scale_the_client_reads() {
-        let check = |scale, scores, given: f32, expected: f32| {
-            let results = documents(ranking(scale, &[(0, 0, given)]), scores);
-            assert!((results[0].score - expected).abs() < 1e-5, "{scale:?} {scores:?} {results:?}");
-        };
-        check(Scale::Logit, Scores::Logit, -4.25, -4.25);
-        check(Scale::Logit, Scores::Probability, 0.0, 0.5);
-        check(Scale::Logit, Scores::Probability, -200.0, 0.0);
-        check(Scale::Probability, Scores::Probability, 0.25, 0.25);
-        check(Scale::Probability, Scores::Logit, 0.5, 0.0);
-        check(Scale::Order, Scores::Probability, -7.0, 1.0);
-    }
-
-    #[test]
-    fn an_order_becomes_even_steps() {
-        let given = ranking(Scale::Order, &[(4, 0, 10.0), (2, 0, -1.0), (9, 0, 3.0)]);
-        let results = documents(given, Scores::Probability);
-        let indexes: Vec<_> = results.iter().map(|r| r.index).collect();
-        assert_eq!(indexes, [4, 9, 2]);
-        assert!((results[2].score - 1.0 / 3.0).abs() < 1e-6);
-    }
 
     #[test]
     fn each_distinct_query_is_a_request_of_its_own() {
@@ -580,29 +399,5 @@ mod tests {
             })
             .collect();
         assert_eq!(seen, [("a", vec![0, 2]), ("b", vec![1, 4]), ("c", vec![3])]);
-        let rankings = vec![
-            ranking(Scale::Logit, &[(2, 0, 1.5), (0, 0, -1.0)]),
-            ranking(Scale::Logit, &[(3, 0, 0.5)]),
-        ];
-        let indexes =
-            |scores: Vec<Scored>| -> Vec<u32> { scores.iter().map(|s| s.index).collect() };
-        assert_eq!(indexes(merged(rankings, Scores::Logit)), [2, 3, 0]);
-        assert_eq!(merged(Vec::new(), Scores::Logit), []);
-    }
-
-    #[test]
-    fn what_a_sigmoid_would_tie_keeps_its_order() {
-        let given = ranking(Scale::Logit, &[(0, 0, 30.0), (1, 0, 31.0)]);
-        let results = documents(given, Scores::Probability);
-        assert_eq!(results[0].index, 1);
-        assert_eq!(results[0].score, results[1].score);
-    }
-
-    #[test]
-    fn filtered_documents_come_last() {
-        let mut results = vec![Scored { index: 2, score: 0.9 }];
-        put_filtered_last(&mut results, 3, Scores::Probability);
-        let expected = [(2, 0.9), (0, 0.0), (1, 0.0)];
-        assert_eq!(results, expected.map(|(index, score)| Scored { index, score }));
     }
 }
