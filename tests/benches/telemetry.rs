@@ -1,11 +1,12 @@
-//! What being watched costs a server: CPU time a pair at 70 % of what it can do, of one
-//! server that is left alone and of one that sends a trace of every hundredth request to
-//! a collector, is read by Prometheus every second and has the dashboard open.
+//! What being watched costs a server: CPU time a pair at 70 % of what it can do, of
+//! windows in which it is left alone and of windows in which a collector gets a trace of
+//! every hundredth request, Prometheus reads it every second and the dashboard is open.
 //!
-//! Both count (counting cannot be turned off; the bench `parts` says what it costs). What
-//! is compared is the ratio of two windows next to each other, each of a process that was
-//! started for it: two processes of the same program differ by more than what is looked
-//! for, for as long as they live. Which of the two comes first changes from pair to pair.
+//! It is one process all the time, since two of the same program differ by more than what
+//! is looked for, for as long as they live: whoever watches comes and goes, and the
+//! requests say which of them are traced. It counts in all windows (counting cannot be
+//! turned off; the bench `parts` says what it costs). What is compared is the ratio of two
+//! windows next to each other; which comes first changes from pair to pair.
 //!
 //! `cargo bench -p maitred-tests --bench telemetry [-- WINDOWS]`, with the imported model
 //! (`cargo xtask model`).
@@ -29,9 +30,9 @@ use tokio::time::interval;
 const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 const LOAD: f64 = 0.7;
 /// Pairs of windows, unless told otherwise.
-const WINDOWS: u32 = 60;
+const WINDOWS: u32 = 120;
 const DOCUMENTS: usize = 8;
-const SAMPLE_RATIO: f64 = 0.01;
+const TRACED_SHARE: f64 = 0.01;
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 /// As variants are called.
 const ALONE: &str = "left alone";
@@ -45,40 +46,35 @@ async fn main() -> anyhow::Result<()> {
     let windows: u32 =
         windows.map_or(Ok(WINDOWS), |word| word.parse()).context("WINDOWS is a number")?;
     let folder = tempfile::tempdir()?;
-    let collector = Collector::start().await;
-    let telemetry = format!("otlp_endpoint = '{}'\nsample_ratio = {SAMPLE_RATIO}", collector.url());
     let path = |name: &str| folder.path().join(name);
-    let alone = async || serve(&path("alone.toml"), "").await;
-    let watched = async || serve(&path("watched.toml"), &telemetry).await;
+    let collector = Collector::start().await;
+    let server = serve(&path("server.toml"), &collector.url()).await?;
 
     let load = "kind = 'closed'\nclients = 4";
-    let records = run(&path("capacity"), &workload(&[(ALONE, &alone().await?)], load, 10)).await?;
-    let capacity = records[0].measured.pairs_per_second().context("nothing was answered")?;
+    let record = run(&path("capacity"), &workload(&server, ALONE, load, 10)).await?;
+    let capacity = record.measured.pairs_per_second().context("nothing was answered")?;
     println!("capacity: {capacity:.1} pairs/s");
 
     let per_second = capacity * LOAD / DOCUMENTS as f64;
     let load = format!("kind = 'fixed'\nrequests_per_second = {per_second}");
-    let (mut records, mut spans) = (Vec::new(), 0.0);
+    let mut records = Vec::new();
     for pair in 0..windows {
-        let (alone, watched) = match pair % 2 {
-            0 => (alone().await?, watched().await?),
-            _ => {
-                let watched = watched().await?;
-                (alone().await?, watched)
-            }
-        };
-        let watching = Watching([scrape(&watched), look(&watched).await?]);
-        let mut servers = [(ALONE, &alone), (WATCHED, &watched)];
-        if pair / 2 % 2 == 1 {
-            servers.reverse();
+        let mut states = [ALONE, WATCHED];
+        if pair % 2 == 1 {
+            states.reverse();
         }
-        let of_pair = run(&path("watching"), &workload(&servers, &load, 3)).await?;
-        records
-            .extend(of_pair.into_iter().map(|record| Record { repeat: pair as usize, ..record }));
-        spans += watched.metric("maitred_spans_exported_total").await;
-        drop(watching);
+        for state in states {
+            let watching = match state {
+                WATCHED => Some(Watching([scrape(&server), look(&server).await?])),
+                _ => None,
+            };
+            let record = run(&path("window"), &workload(&server, state, &load, 3)).await?;
+            records.push(Record { repeat: pair as usize, ..record });
+            drop(watching);
+        }
     }
     println!("{}", comparison(&diff::compare(&records, &records, Some((ALONE, WATCHED)))?));
+    let spans = server.metric("maitred_spans_exported_total").await;
     ensure!(spans > 0.0, "no span was sent");
     println!("{spans} spans were sent");
     Ok(())
@@ -93,38 +89,36 @@ impl Drop for Watching {
     }
 }
 
-async fn serve(file: &Path, telemetry: &str) -> anyhow::Result<Served> {
-    let models = format!("[models.default]\nsource = '{MODEL}'");
-    std::fs::write(file, format!("[telemetry]\n{telemetry}\n{models}\n"))?;
+/// Traces what its callers trace, and nothing else.
+async fn serve(file: &Path, collector: &str) -> anyhow::Result<Served> {
+    let telemetry = format!("[telemetry]\notlp_endpoint = '{collector}'\nsample_ratio = 0.0");
+    std::fs::write(file, format!("{telemetry}\n[models.default]\nsource = '{MODEL}'\n"))?;
     Ok(Served::start(&["--config", file.to_str().context("a folder's name is no text")?]).await)
 }
 
 /// One as `maitred bench` takes it.
-fn workload(servers: &[(&str, &Served)], load: &str, seconds: u32) -> String {
-    let mut text = format!(
-        "[target]\nurl = ''\n[request]\ndocuments = {DOCUMENTS}\n[load]\n{load}\n\
-         [window]\nwarmup_seconds = 1\nseconds = {seconds}\ninterval_ms = 1000\n"
-    );
-    for (name, server) in servers {
-        text += &format!(
-            "[[variant]]\nname = '{name}'\nset.target.url = 'http://{}'\n\
-             set.target.metrics = 'http://{}/metrics'\n",
-            server.public, server.operations
-        );
-    }
-    text
+fn workload(server: &Served, state: &str, load: &str, seconds: u32) -> String {
+    let traced_share = if state == WATCHED { TRACED_SHARE } else { 0.0 };
+    format!(
+        "[target]\nurl = 'http://{}'\nmetrics = 'http://{}/metrics'\n\
+         [request]\ndocuments = {DOCUMENTS}\ntraced_share = {traced_share:?}\n\
+         [load]\n{load}\n\
+         [window]\nwarmup_seconds = 1\nseconds = {seconds}\ninterval_ms = 1000\n\
+         [[variant]]\nname = '{state}'\n",
+        server.public, server.operations
+    )
 }
 
-async fn run(name: &Path, workload: &str) -> anyhow::Result<Vec<Record>> {
+async fn run(name: &Path, workload: &str) -> anyhow::Result<Record> {
     let file = name.with_extension("toml");
     std::fs::write(&file, workload)?;
     let variants = sweep::read(&file, &[])?;
     let (_keep, stop) = watch::channel(false);
     let records = name.with_extension("jsonl");
     let session = Session { variants: &variants, records, watcher: &Progress, stop };
-    let outcomes = session.run().await?;
+    let mut outcomes = session.run().await?;
     ensure!(outcomes.problems.is_empty(), "{}", outcomes.problems.join("; "));
-    Ok(outcomes.records)
+    outcomes.records.pop().context("no window was measured")
 }
 
 struct Progress;

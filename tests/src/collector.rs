@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::fake::request;
+use crate::fake::{Request, request};
 
 /// How long a test waits for spans.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,7 +95,7 @@ impl Collector {
 
 async fn take(stream: TcpStream, add: &watch::Sender<Vec<Seen>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some((path, body)) = request(&mut stream).await? {
+    while let Some(Request { path, body, .. }) = request(&mut stream).await? {
         assert_eq!(path, "/v1/traces");
         let message = ExportTraceServiceRequest::decode(&*body).expect("it is OTLP");
         let mut seen = Vec::new();

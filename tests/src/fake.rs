@@ -38,6 +38,8 @@ struct Books {
     answered: Vec<Duration>,
     failed: usize,
     refused: usize,
+    /// `traceparent`s that came.
+    traces: Vec<String>,
     stalled_until: Option<Instant>,
 }
 
@@ -80,6 +82,10 @@ impl Fake {
         self.books.lock().unwrap().refused
     }
 
+    pub fn traces(&self) -> Vec<String> {
+        self.books.lock().unwrap().traces.clone()
+    }
+
     /// Waits until so many requests have come.
     pub async fn has_got(&self, requests: usize) {
         self.came.clone().wait_for(|came| *came >= requests).await.unwrap();
@@ -100,7 +106,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
-    while let Some((path, body)) = request(&mut stream).await? {
+    while let Some(Request { path, head, body }) = request(&mut stream).await? {
         let came = Instant::now();
         if path != "/rerank" {
             let page = match path.as_str() {
@@ -115,6 +121,8 @@ async fn serve(
             number = *came;
             *came += 1;
         });
+        let trace = head.lines().find_map(|line| line.strip_prefix("traceparent: "));
+        books.lock().unwrap().traces.extend(trace.map(str::to_owned));
         let stalled = books.lock().unwrap().stalled_until;
         if let Some(until) = stalled {
             sleep_until(until).await;
@@ -151,10 +159,15 @@ async fn serve(
     Ok(())
 }
 
-/// The path and body of the next request; `None` at the connection's end.
-pub(crate) async fn request(
-    stream: &mut BufReader<TcpStream>,
-) -> std::io::Result<Option<(String, Vec<u8>)>> {
+pub(crate) struct Request {
+    pub path: String,
+    /// In lower case.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+/// The next request; `None` at the connection's end.
+pub(crate) async fn request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -168,7 +181,7 @@ pub(crate) async fn request(
     let length = length.map_or(0, |length| length.trim().parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(Some((path, body)))
+    Ok(Some(Request { path, head, body }))
 }
 
 async fn answer(

@@ -167,6 +167,18 @@ async fn errors_are_counted_exactly_and_fail_the_benchmark() {
 }
 
 #[tokio::test]
+async fn a_share_of_the_requests_is_traced() {
+    let fake = Fake::start(|_| Fate::Answer(Duration::ZERO)).await;
+    let ran = Bench::new(&requests(&fake, 40, 2)).run(&["request.traced_share=0.1"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.said);
+    let mut traces = fake.traces();
+    assert!(traces.iter().all(|trace| trace.len() == 55 && trace.ends_with("-01")), "{traces:?}");
+    traces.sort_unstable();
+    traces.dedup();
+    assert_eq!(traces.len(), 4, "each is another one");
+}
+
+#[tokio::test]
 async fn refusals_are_no_errors_and_no_answers() {
     let fake =
         Fake::start(|n| if n % 2 == 0 { Fate::Refuse } else { Fate::Answer(Duration::ZERO) }).await;

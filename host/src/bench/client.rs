@@ -20,6 +20,7 @@ use super::workload::{Access, Dialect, RequestSettings};
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Characters of an error's body that are repeated.
 const SHOWN_CHARS_MAX: usize = 200;
+const TRACE_PARENT: &str = "traceparent";
 /// How long a question about the server itself may take.
 const PAGE_MS_MAX: Duration = Duration::from_secs(5);
 
@@ -28,6 +29,7 @@ pub struct Client {
     /// Of servers that are asked in turn.
     uris: Vec<Uri>,
     asked: AtomicUsize,
+    traced_share: f64,
     dialect: Dialect,
     model: Option<String>,
     timeout: Duration,
@@ -50,6 +52,7 @@ impl Client {
             connections: Connections::new(access)?,
             uris: bases.map(uri).collect::<anyhow::Result<_>>()?,
             asked: AtomicUsize::new(0),
+            traced_share: request.traced_share,
             dialect: request.dialect,
             model: request.model.clone(),
             timeout: request.timeout_ms,
@@ -58,11 +61,14 @@ impl Client {
 
     fn request(&self, asked: &Asked) -> Request<Full<Bytes>> {
         let body = self.dialect.body(asked, self.model.as_deref());
-        let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.uris.len();
-        let request = Request::builder()
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut request = Request::builder()
             .method(Method::POST)
-            .uri(&self.uris[turn])
+            .uri(&self.uris[number % self.uris.len()])
             .header(CONTENT_TYPE, "application/json");
+        if falls_on(self.traced_share, number) {
+            request = request.header(TRACE_PARENT, trace_parent());
+        }
         request.body(Full::from(body)).expect("all parts were checked")
     }
 
@@ -133,6 +139,19 @@ impl Pages {
     }
 }
 
+/// Whether an even share of all numbers falls on this one: of 0.01, on every hundredth.
+fn falls_on(share: f64, number: usize) -> bool {
+    (share * (number + 1) as f64).floor() > (share * number as f64).floor()
+}
+
+/// A trace of its own, which its sender records.
+fn trace_parent() -> String {
+    let trace = uuid::Uuid::now_v7();
+    // Never 0, which would be no span: the half has the UUID's variant in it.
+    let (_, span) = trace.as_u64_pair();
+    format!("00-{}-{span:016x}-01", trace.simple())
+}
+
 /// Of a `retry-after`; its other form, a date, is no use within a benchmark.
 fn seconds(value: &HeaderValue) -> Option<Duration> {
     Duration::try_from_secs_f64(value.to_str().ok()?.trim().parse().ok()?).ok()
@@ -147,4 +166,17 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_spread_evenly() {
+        let falls = |share| (0..1000).filter(|number| falls_on(share, *number)).count();
+        for (share, expected) in [(0.0, 0), (0.01, 10), (0.3, 300), (1.0, 1000)] {
+            assert_eq!(falls(share), expected, "{share}");
+        }
+    }
 }
