@@ -63,6 +63,7 @@ fn all(isa: Isa) {
         for width in [HIDDEN, WIDE] {
             let mut x = placed(TOKENS * width);
             let x = x.room(TOKENS * width);
+            with_outliers(x, width);
             let time = best(|| {
                 operand.rows(x, width);
             });
@@ -112,10 +113,19 @@ fn linear(
         }
     };
     let mut operand = Operand::new(isa, format);
-    let rows = operand.rows(x.room(tokens * inputs), inputs);
+    let x = x.room(tokens * inputs);
+    with_outliers(x, inputs);
+    let rows = operand.rows(x, inputs);
     let mut output = Buffer::new();
     let output = output.room(tokens * outputs);
     best(|| linear.apply(rows, activation, output))
+}
+
+/// One in every other row, which is what int8 finds in a real model.
+fn with_outliers(x: &mut [f32], width: usize) {
+    for (row, x) in x.chunks_exact_mut(width).enumerate().step_by(2) {
+        x[row % width] = 5.0;
+    }
 }
 
 fn numbers(count: usize) -> Vec<f32> {

@@ -17,6 +17,7 @@ mod linear;
 mod lines;
 mod norm;
 mod peak;
+mod quantise;
 mod rows;
 mod tile;
 

@@ -197,22 +197,11 @@ impl Apply<'_> {
             let column = strip * width;
             let columns = (linear.outputs - column).min(width);
             let finish = &finish;
-            each_tile(
-                v,
-                rows.count,
-                &mut Strip { linear, factor, weights, column, columns, finish, output },
-            );
+            let mut strip = Strip { linear, factor, weights, column, columns, finish, output };
+            each_tile(v, rows.count, &mut strip);
+            finish.complete(v, &mut strip);
             if let Some(activation) = activation {
-                // Factors that are rounded to 8 bits need no better.
-                let coarse = linear.format != Format::F32;
-                // Once more over the strip, which is near: in the tiles a copy of every
-                // activation would stand for every number of rows.
-                for row in output.chunks_exact_mut(linear.outputs) {
-                    for part in row[column..column + columns].chunks_mut(V::LANES) {
-                        let x = v.load_part(part, 0.0);
-                        v.store_part(activation.apply(v, x, coarse), part);
-                    }
-                }
+                strip.activate(v, activation);
             }
         }
     }
@@ -227,6 +216,22 @@ struct Strip<'a, F> {
     columns: usize,
     finish: &'a F,
     output: &'a mut [f32],
+}
+
+impl<F> Strip<'_, F> {
+    /// Once more over the strip, which is near: in the tiles a copy of every activation
+    /// would stand for every number of rows.
+    #[inline(always)]
+    fn activate<V: Vectors>(&mut self, v: V, activation: Activation) {
+        // Factors that are rounded to 8 bits need no better.
+        let coarse = self.linear.format != Format::F32;
+        for row in self.output.chunks_exact_mut(self.linear.outputs) {
+            for part in row[self.column..][..self.columns].chunks_mut(V::LANES) {
+                let x = v.load_part(part, 0.0);
+                v.store_part(activation.apply(v, x, coarse), part);
+            }
+        }
+    }
 }
 
 impl<F: Finish> Tiles for Strip<'_, F> {
@@ -265,6 +270,14 @@ trait Finish {
         at: At<Self::Column<V>>,
         bias: V::F32,
     ) -> V::F32;
+
+    /// Adds to a strip what the sums do not have.
+    #[inline(always)]
+    fn complete<V: Vectors>(&self, _: V, _: &mut Strip<'_, Self>)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// A row, and some columns.
@@ -288,7 +301,7 @@ impl<M: Multiply> Finish for PlainSum<M> {
     }
 }
 
-/// (Σ byte weight - zero Σ weight) × both scales.
+/// (Σ byte weight - zero Σ weight) × both scales, and of outliers their product.
 struct ScaledSum<'a> {
     rows: Quantised<'a>,
     columns: &'a Columns,
@@ -313,5 +326,23 @@ impl Finish for ScaledSum<'_> {
         let zero = v.splat(-self.rows.zeros[at.row]);
         let products = v.mul_add(zero, weights, v.float(sum));
         v.mul_add(products, v.mul(scale, v.splat(self.rows.scales[at.row])), bias)
+    }
+    #[inline(always)]
+    fn complete<V: Vectors>(&self, v: V, strip: &mut Strip<'_, Self>) {
+        let width = STRIP * V::LANES;
+        let scales = &self.columns.scales.floats()[strip.column..][..width];
+        let scales: [V::F32; STRIP] = std::array::from_fn(|c| v.load(&scales[c * V::LANES..]));
+        for outlier in self.rows.outliers {
+            let (one, value) = (v.splat_lane(outlier.one), v.splat(outlier.value));
+            let lanes = &strip.weights[outlier.step * width..][..width];
+            let from = outlier.row * strip.linear.outputs + strip.column;
+            let row = &mut strip.output[from..from + strip.columns];
+            for (c, part) in row.chunks_mut(V::LANES).enumerate().take(STRIP) {
+                let lanes = v.load_lanes(&lanes[c * V::LANES..]);
+                let weights = v.float(v.dot_bytes(v.splat_lane(0), one, lanes));
+                let x = v.load_part(part, 0.0);
+                v.store_part(v.mul_add(value, v.mul(weights, scales[c]), x), part);
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Rows of numbers in the form that a matrix product reads.
 
-use crate::isa::{Isa, Vectors, Work};
+use crate::isa::{Isa, LANES_MAX, Vectors, Work};
 use crate::lines::{self, Lines};
+use crate::quantise::Quantise;
 
 /// What the numbers of a matrix product are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,12 +11,13 @@ pub enum Format {
     /// The upper half of an f32: its range, and 8 bits of precision. Sums are f32.
     Bf16,
     /// Bytes: the weights with a scale for each output, the rows with a scale and a
-    /// zero of their own, found as they come. The sums are exact.
+    /// zero of their own, found as they come. The sums are exact. A number that is far
+    /// from all others of its row stays a float.
     Int8,
 }
 
-/// Numbers of the widest vector: rows that are not f32 are padded to whole ones.
-const ROW_STEP: usize = 16;
+/// Rows that are not f32 are padded to whole vectors.
+pub const ROW_STEP: usize = LANES_MAX;
 
 /// Memory for rows in a product's format, used again and again.
 pub struct Operand {
@@ -24,6 +26,7 @@ pub struct Operand {
     lanes: Lines,
     scales: Vec<f32>,
     zeros: Vec<f32>,
+    outliers: Vec<Outlier>,
 }
 
 /// Rows that a [`Linear`](crate::Linear) of the same format takes.
@@ -53,11 +56,30 @@ pub(crate) struct Quantised<'a> {
     pub stride: usize,
     pub scales: &'a [f32],
     pub zeros: &'a [f32],
+    pub outliers: &'a [Outlier],
+}
+
+/// A number that is not among the bytes of its row: it alone would set their range.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outlier {
+    pub row: usize,
+    /// The lane that it is in, by number.
+    pub step: usize,
+    /// A lane of bytes with a 1 at its place.
+    pub one: u32,
+    pub value: f32,
 }
 
 impl Operand {
     pub fn new(isa: Isa, format: Format) -> Self {
-        Operand { isa, format, lanes: Lines::zeroed(0), scales: Vec::new(), zeros: Vec::new() }
+        Operand {
+            isa,
+            format,
+            lanes: Lines::zeroed(0),
+            scales: Vec::new(),
+            zeros: Vec::new(),
+            outliers: Vec::new(),
+        }
     }
 
     /// The rows of `values`, each `width` long, in this operand's format. As f32 they
@@ -86,14 +108,23 @@ impl Operand {
         self.lanes.resize(count * stride);
         self.scales.resize(count, 0.0);
         self.zeros.resize(count, 0.0);
+        self.outliers.clear();
+        self.outliers.reserve(2 * count);
         self.isa.run(Quantise {
             values,
             width,
             bytes: lines::bytes_mut(self.lanes.lanes_mut()),
             scales: &mut self.scales,
             zeros: &mut self.zeros,
+            outliers: &mut self.outliers,
         });
-        Quantised { lanes: self.lanes.lanes(), stride, scales: &self.scales, zeros: &self.zeros }
+        Quantised {
+            lanes: self.lanes.lanes(),
+            stride,
+            scales: &self.scales,
+            zeros: &self.zeros,
+            outliers: &self.outliers,
+        }
     }
 }
 
@@ -122,49 +153,5 @@ impl Work for Round<'_> {
 pub(crate) fn pack_bf16<V: Vectors>(v: V, numbers: &[f32], lanes: &mut [u32]) {
     for (part, lanes) in numbers.chunks(V::LANES).zip(lanes.chunks_exact_mut(V::LANES / 2)) {
         v.store_bf16(v.load_part(part, 0.0), lanes);
-    }
-}
-
-/// Each row to bytes, so that its least and its largest number (or 0) are 0 and 255.
-struct Quantise<'a> {
-    values: &'a [f32],
-    width: usize,
-    /// In rows of the width, rounded up to [`ROW_STEP`].
-    bytes: &'a mut [u8],
-    scales: &'a mut [f32],
-    zeros: &'a mut [f32],
-}
-
-/// Below this a row is as good as 0, and its reciprocal would not be a number.
-const RANGE_MIN: f32 = 1e-30;
-
-impl Work for Quantise<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vectors>(self, v: V) {
-        let values = self.values.chunks_exact(self.width);
-        let bytes = self.bytes.chunks_exact_mut(self.width.next_multiple_of(ROW_STEP));
-        let scales = self.scales.iter_mut().zip(self.zeros);
-        for ((values, bytes), (scale, zero)) in values.zip(bytes).zip(scales) {
-            let (mut least, mut largest) = (v.splat(0.0), v.splat(0.0));
-            for part in values.chunks(V::LANES) {
-                let x = v.load_part(part, 0.0);
-                least = v.min(least, x);
-                largest = v.max(largest, x);
-            }
-            let least = -v.largest(v.sub(v.splat(0.0), least));
-            let range = (v.largest(largest) - least).max(RANGE_MIN);
-            let steps = 255.0 / range;
-            // The zero is a whole number, so that a 0 stays one.
-            let middle = (-least * steps).round_ties_even();
-            for (part, bytes) in values.chunks(V::LANES).zip(bytes.chunks_exact_mut(V::LANES)) {
-                let x = v.load_part(part, 0.0);
-                let x = v.mul_add(x, v.splat(steps), v.splat(middle));
-                v.store_bytes(v.round(v.clamp(x, 0.0, 255.0)), bytes);
-            }
-            *scale = range / 255.0;
-            *zero = middle - f32::from(V::BYTE_OFFSET);
-        }
     }
 }

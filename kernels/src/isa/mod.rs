@@ -267,4 +267,4 @@ pub trait Vectors: Copy {
 }
 
 /// Of any instruction set.
-const LANES_MAX: usize = 16;
+pub const LANES_MAX: usize = 16;
