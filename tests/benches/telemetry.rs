@@ -1,16 +1,23 @@
 //! What being watched costs a server: CPU time a pair at 70 % of what it can do, of
 //! windows in which it is left alone and of windows in which a collector gets a trace of
-//! every hundredth request, Prometheus reads it every second and the dashboard is open.
+//! every tenth request, Prometheus reads it every second and the dashboard is open.
 //!
 //! It is one process all the time, since two of the same program differ by more than what
 //! is looked for, for as long as they live: whoever watches comes and goes, and the
 //! requests say which of them are traced. It counts in all windows (counting cannot be
-//! turned off; the bench `parts` says what it costs). What is compared is the ratio of two
-//! windows next to each other; which comes first changes from pair to pair.
+//! turned off; the bench `parts` says what it costs). What is compared is two windows next
+//! to each other; which comes first changes from pair to pair.
+//!
+//! A replica's time for the same pairs changes by some per cent from second to second, by
+//! what the machine's other tenants do, and nothing in it knows of watchers
+//! (`tests/tests/layout.rs`). So the time of all other threads is compared apart, as a
+//! share of the whole; the whole is shown as well. Linux only: times of threads are read
+//! where it has them.
 //!
 //! `cargo bench -p maitred-tests --bench telemetry [-- WINDOWS]`, with the imported model
 //! (`cargo xtask model`).
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +27,7 @@ use maitred::bench::record::Record;
 use maitred::bench::report::comparison;
 use maitred::bench::run::Live;
 use maitred::bench::session::{Planned, Session, Watcher};
+use maitred::bench::statistics::{mean, of_mean};
 use maitred::bench::{diff, sweep};
 use maitred_tests::collector::Collector;
 use maitred_tests::process::Served;
@@ -30,9 +38,9 @@ use tokio::time::interval;
 const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 const LOAD: f64 = 0.7;
 /// Pairs of windows, unless told otherwise.
-const WINDOWS: u32 = 120;
+const WINDOWS: u32 = 60;
 const DOCUMENTS: usize = 8;
-const TRACED_SHARE: f64 = 0.01;
+const TRACED_SHARE: f64 = 0.1;
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 /// As variants are called.
 const ALONE: &str = "left alone";
@@ -57,27 +65,80 @@ async fn main() -> anyhow::Result<()> {
 
     let per_second = capacity * LOAD / DOCUMENTS as f64;
     let load = format!("kind = 'fixed'\nrequests_per_second = {per_second}");
-    let mut records = Vec::new();
+    let (mut records, mut beside) = (Vec::new(), Vec::new());
     for pair in 0..windows {
         let mut states = [ALONE, WATCHED];
         if pair % 2 == 1 {
             states.reverse();
         }
+        let mut costs = HashMap::new();
         for state in states {
             let watching = match state {
                 WATCHED => Some(Watching([scrape(&server), look(&server).await?])),
                 _ => None,
             };
+            let before = Cost::of(&server).await?;
             let record = run(&path("window"), &workload(&server, state, &load, 3)).await?;
+            costs.insert(state, Cost::of(&server).await?.since(before)?);
             records.push(Record { repeat: pair as usize, ..record });
             drop(watching);
         }
+        let (alone, watched) = (&costs[ALONE], &costs[WATCHED]);
+        beside.push((watched.beside - alone.beside) / (alone.replicas + alone.beside));
     }
     println!("{}", comparison(&diff::compare(&records, &records, Some((ALONE, WATCHED)))?));
     let spans = server.metric("maitred_spans_exported_total").await;
     ensure!(spans > 0.0, "no span was sent");
     println!("{spans} spans were sent");
+    let interval = of_mean(&beside).context("there are fewer windows than an interval needs")?;
+    println!(
+        "beside the replicas: {:+.2} % of the CPU time a pair (95 % interval {:.2} to {:.2}), \
+         {windows} pairs of windows",
+        mean(&beside).context("there is no window")? * 100.0,
+        interval.low * 100.0,
+        interval.high * 100.0,
+    );
     Ok(())
+}
+
+/// CPU time of a server's threads so far, or that of a pair, in nanoseconds.
+struct Cost {
+    replicas: f64,
+    /// Of all other threads.
+    beside: f64,
+    pairs: f64,
+}
+
+impl Cost {
+    async fn of(server: &Served) -> anyhow::Result<Cost> {
+        let pairs = server.metric("maitred_pairs_total{model=\"default\"}").await;
+        let mut cost = Cost { replicas: 0.0, beside: 0.0, pairs };
+        for thread in std::fs::read_dir(format!("/proc/{}/task", server.pid()))? {
+            let thread = thread?.path();
+            // One that ended meanwhile took its time with it, in all windows alike.
+            let read = |name: &str| std::fs::read_to_string(thread.join(name));
+            let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else { continue };
+            let on_cpu = times.split_whitespace().next().context("schedstat is empty")?;
+            let is_replica = name
+                .trim()
+                .strip_prefix("default ")
+                .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
+            *(if is_replica { &mut cost.replicas } else { &mut cost.beside }) +=
+                on_cpu.parse::<f64>()?;
+        }
+        Ok(cost)
+    }
+
+    /// Of each pair since then.
+    fn since(self, before: Cost) -> anyhow::Result<Cost> {
+        let pairs = self.pairs - before.pairs;
+        ensure!(pairs > 0.0 && self.replicas > before.replicas, "no replica scored anything");
+        Ok(Cost {
+            replicas: (self.replicas - before.replicas) / pairs,
+            beside: (self.beside - before.beside) / pairs,
+            pairs,
+        })
+    }
 }
 
 /// Whoever watches a server, until it is dropped.

@@ -34,7 +34,7 @@ pub mod run;
 pub mod sample;
 pub mod session;
 pub mod stage;
-mod statistics;
+pub mod statistics;
 mod subject;
 pub mod sweep;
 mod target;
