@@ -30,12 +30,13 @@ SAME_MODEL = {"f32": 0.001, "bf16": 0.1, "int8": 0.5}
 SAME_MODEL_QUERIES = 4
 
 
-def start(machine, servers, precisions, tuned, loads):
+def start(machine, servers, precisions, wanted, tuned, loads):
     """By precision and load, who takes part. A peer runs once for each of its settings."""
     plan = {}
     for precision in precisions:
         usual, peers = GROUPS[precision]
         peers = [(backend, same) for backend, same in peers if installed(backend)]
+        peers = [one for one in peers if not wanted or " ".join(one) in wanted]
         fixed = [servers.start(spec, optional=True) for spec in of_maitred(precision)]
         up = {}
         for load in loads or usual:
@@ -174,6 +175,7 @@ def main():
     parser.add_argument("--model", default="l6", help="l6 or l12")
     parser.add_argument("--precisions", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--loads", type=Load.parse, nargs="+", help="documents x clients, for every precision")
+    parser.add_argument("--peers", nargs="+", help="by name, such as \"onnxruntime int8\"; all if absent")
     parser.add_argument("--policy", type=pathlib.Path, nargs="*", default=[], help="components in front of maitred's model")
     parser.add_argument("--tuned", type=pathlib.Path, help="of tune.py")
     parser.add_argument("--rounds", type=int, default=9)
@@ -189,7 +191,7 @@ def main():
     windows = []
     try:
         with Servers(machine) as servers:
-            plan = start(machine, servers, arguments.precisions, tuned, arguments.loads)
+            plan = start(machine, servers, arguments.precisions, arguments.peers, tuned, arguments.loads)
             check_scores(servers.up)
             for windows in run(machine, plan, arguments.rounds, arguments.seconds, records):
                 pass

