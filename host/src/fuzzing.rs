@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::batch::schedule::{Entry, Schedule, Shape, Slot};
+use crate::batch::schedule::{Entry, Schedule, Slot};
+use crate::batch::shape::Shape;
 use crate::config::{Raw, check};
 use crate::policy::Manifest;
 use crate::rerank::Priority;

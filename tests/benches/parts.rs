@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use maitred::batch::schedule::{Entry, Schedule, Shape};
+use maitred::batch::schedule::{Entry, Schedule};
+use maitred::batch::shape::Shape;
 use maitred::checkpoint::{self, Hub};
 use maitred::config::Truncation;
 use maitred::metrics::reading::Reading;

@@ -6,6 +6,7 @@ pub mod backlog;
 mod lanes;
 mod meters;
 pub mod schedule;
+pub mod shape;
 mod spans;
 mod worker;
 

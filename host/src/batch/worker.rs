@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::backlog::{Backlog, Newcomer};
 use super::meters::Meters;
-use super::schedule::{Entry, Left, Schedule, Shape, Slot, TicketId};
+use super::schedule::{Entry, Left, Schedule, Slot, TicketId};
+use super::shape::Shape;
 use super::spans::Spans;
 use super::{BatchError, Call, Scored, Status, time_to_score};
 use crate::config::BatchSettings;
