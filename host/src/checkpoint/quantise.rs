@@ -17,9 +17,6 @@ use super::{
 /// Bytes of one file of weights.
 const WEIGHT_BYTES_MAX: u64 = 16 << 30;
 
-/// Numbers of a row between two looks at how far off a scale is.
-const ERROR_STEP: usize = 64;
-
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quantised {
@@ -116,10 +113,12 @@ fn integers(name: &str, tensor: &TensorView<'_>) -> Option<(Vec<i8>, Vec<f32>)> 
     Some(rows(&values, *width))
 }
 
-/// What a row's largest number may become. Of these the one that leaves the least error is
-/// taken: it is 127 of most rows, and what it was of weights that have been int8 before,
-/// which come back as they were.
-const LARGEST: RangeInclusive<u16> = 16..=127;
+/// What the largest number of a row may be of a grid that the row lies on.
+const GRID: RangeInclusive<u16> = 16..=126;
+/// What the largest number becomes in a row that lies on none.
+const LARGEST: f32 = 127.0;
+/// How far off a grid a number may be, as a share of the row's largest: what f32 rounds off.
+const GRID_SHARE_MAX: f32 = 1e-6;
 
 /// The rows of a matrix as integers, and the scale of each.
 pub fn rows(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
@@ -136,16 +135,16 @@ fn reciprocal(scale: f32) -> f32 {
     if scale > 0.0 { scale.recip() } else { 0.0 }
 }
 
+/// Weights that have been int8 before lie on a grid, and get its step back.
 fn scale(row: &[f32]) -> f32 {
     let most = row.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-    let (mut best, mut least) = (0.0, f32::INFINITY);
-    for largest in LARGEST.rev() {
-        let scale = most / f32::from(largest);
-        if let Some(error) = error_below(least, row, scale) {
-            (best, least) = (scale, error);
-        }
-    }
-    nearest_scale(row, best)
+    let lies_on = |step: &f32| {
+        let steps = reciprocal(*step);
+        let far = |x: &f32| (x - (x * steps).round_ties_even() * step).abs();
+        row.iter().all(|x| far(x) <= GRID_SHARE_MAX * most)
+    };
+    let grid = GRID.map(|largest| most / f32::from(largest)).find(lies_on);
+    nearest_scale(row, grid.unwrap_or(most / LARGEST))
 }
 
 /// The scale that leaves the least error with the integers that this one makes.
@@ -158,21 +157,6 @@ fn nearest_scale(row: &[f32], scale: f32) -> f32 {
         squares += integer * integer;
     }
     if squares > 0.0 { (products / squares) as f32 } else { scale }
-}
-
-/// The squared error of the row in steps of this scale; `None` if it is not less than `bound`.
-fn error_below(bound: f32, row: &[f32], scale: f32) -> Option<f32> {
-    let steps = reciprocal(scale);
-    let mut sum = 0.0;
-    // Most scales are far from the best, which a part of the row tells.
-    for part in row.chunks(ERROR_STEP) {
-        let errors = part.iter().map(|x| (x - (x * steps).round_ties_even() * scale).powi(2));
-        sum += errors.sum::<f32>();
-        if sum >= bound {
-            return None;
-        }
-    }
-    Some(sum)
 }
 
 #[cfg(test)]
