@@ -172,7 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maitred", type=pathlib.Path, default=ROOT / "target/release/maitred")
     parser.add_argument("--models", type=pathlib.Path, default=ROOT / "target/peers/models")
-    parser.add_argument("--model", default="l6", help="l6 or l12")
+    parser.add_argument("--model", default="l6", help="l6, l12 or base")
     parser.add_argument("--precisions", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--loads", type=Load.parse, nargs="+", help="documents x clients, for every precision")
     parser.add_argument("--peers", nargs="+", help="by name, such as \"onnxruntime int8\"; all if absent")

@@ -41,7 +41,8 @@ impl Work for Quantise<'_> {
             let above = End::of(v, values, most, 1.0);
             let below = End::of(v, values, v.sub(v.splat(0.0), least), -1.0);
             let worth = OUTLIER_SHARE_MIN * (above.most + below.most);
-            let [above, below] = [above, below].map(|end| end.without_outlier(v, worth));
+            let above = above.without_outlier(v, worth);
+            let below = below.without_outlier(v, worth);
             let range = (above.most + below.most).max(RANGE_MIN);
             let steps = 255.0 / range;
             // The zero is a whole number, so that a 0 stays one.

@@ -59,6 +59,20 @@ fn there_is_always_an_instruction_set() {
     assert_eq!(names[0], Isa::detect().name());
 }
 
+/// x wᵀ + bias, as a kernel has it.
+fn applied(isa: Isa, weights: Weights<'_>, bias: &[f32], x: &[f32]) -> Vec<f32> {
+    let numbers = match weights {
+        Weights::F32(values) | Weights::Bf16(values) => values.len(),
+        Weights::Int8 { values, .. } => values.len(),
+    };
+    let inputs = numbers / bias.len();
+    let linear = Linear::new(isa, inputs, weights, bias);
+    let mut operand = Operand::new(isa, linear.format());
+    let mut found = vec![f32::NAN; x.len() / inputs * bias.len()];
+    linear.apply(operand.rows(x, inputs), None, &mut found);
+    found
+}
+
 #[test]
 fn linear_layers_of_floats_agree() {
     let mut rng = rng();
@@ -71,10 +85,7 @@ fn linear_layers_of_floats_agree() {
         let bias = normal(&mut rng, outputs, scale);
         let expected = plain::linear(&wide(&x), &wide(&w), &bias);
         for isa in Isa::available() {
-            let linear = Linear::new(isa, inputs, Weights::F32(&w), &bias);
-            let mut operand = Operand::new(isa, linear.format());
-            let mut found = vec![f32::NAN; rows * outputs];
-            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            let found = applied(isa, Weights::F32(&w), &bias, &x);
             let tolerance = f64::from(scale) * 4e-6 * (inputs as f64).sqrt() + 1e-44;
             check(
                 &format!("{} {rows}×{inputs}×{outputs}", isa.name()),
@@ -98,10 +109,7 @@ fn linear_layers_of_bf16_agree() {
         let bias = normal(&mut rng, outputs, scale);
         let expected = plain::linear(&plain::bf16(&x), &plain::bf16(&w), &bias);
         for isa in Isa::available() {
-            let linear = Linear::new(isa, inputs, Weights::Bf16(&w), &bias);
-            let mut operand = Operand::new(isa, linear.format());
-            let mut found = vec![f32::NAN; rows * outputs];
-            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            let found = applied(isa, Weights::Bf16(&w), &bias, &x);
             let tolerance = f64::from(scale) * 4e-6 * (inputs as f64).sqrt();
             check(
                 &format!("{} {rows}×{inputs}×{outputs}", isa.name()),
@@ -136,10 +144,7 @@ fn linear_layers_of_bytes_agree() {
         let expected = plain::linear(&rounded, &w, &bias);
         for isa in Isa::available() {
             let weights = Weights::Int8 { values: &values, scales: &scales };
-            let linear = Linear::new(isa, inputs, weights, &bias);
-            let mut operand = Operand::new(isa, linear.format());
-            let mut found = vec![f32::NAN; rows * outputs];
-            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            let found = applied(isa, weights, &bias, &x);
             // A number that lies between two bytes may become either.
             let largest = x.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
             let tolerance = f64::from(largest) * (2.0 / 255.0) * 1.28 * 1.01 + 4e-6;
@@ -172,10 +177,7 @@ fn outliers_cost_the_other_numbers_of_a_row_nothing() {
         let expected = plain::linear(&wide(&x), &w, &bias);
         for isa in Isa::available() {
             let weights = Weights::Int8 { values: &values, scales: &scales };
-            let linear = Linear::new(isa, inputs, weights, &bias);
-            let mut operand = Operand::new(isa, linear.format());
-            let mut found = vec![f32::NAN; rows * outputs];
-            linear.apply(operand.rows(&x, inputs), None, &mut found);
+            let found = applied(isa, weights, &bias, &x);
             // Half a step of at most 8 / 255 for each number; and that floats of 1e4 have.
             let tolerance = 4.0 / 255.0 * 1.28 * inputs as f64 + 0.02;
             let what = format!("{} {rows}×{inputs}×{outputs}", isa.name());
