@@ -1,11 +1,13 @@
 //! Attention: softmax(q kᵀ) v, for each head of each sequence by itself, without
 //! padding. The softmax is that of base 2.
 //!
-//! Queries, keys and values of one head are packed once, and then a few queries at a
-//! time meet all keys: their scores never leave the nearest cache. Who wants
+//! Queries, keys and values of a sequence are packed in one pass over its rows. Then, head by
+//! head, a few queries at a time meet all keys: their scores never leave the nearest cache.
+//! Who wants
 //! base e and 1/√d has log₂ e / √d in the query's weights.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::activation::exp2;
 use crate::isa::{Isa, Vectors, Work};
@@ -26,12 +28,13 @@ pub struct Attention {
     memory: Memory,
 }
 
-/// Of one head, in lanes of the products.
+/// Of one sequence, in lanes of the products.
 struct Memory {
+    /// Row by row, head by head.
     queries: Lines,
-    /// In strips of keys; in a strip, lane by lane of the head.
+    /// Head by head in strips of keys; in a strip, lane by lane of the head.
     keys: Lines,
-    /// In strips of the head's numbers; in a strip, lane by lane of the keys.
+    /// Head by head in strips of its numbers; in a strip, lane by lane of the keys.
     values: Lines,
     /// A vector's worth of keys on their way into the columns.
     rows: Lines,
@@ -121,19 +124,18 @@ impl Apply<'_> {
             let queries = &queries[row * width..][..rows * width];
             let keys_values = &keys_values[token * 2 * width..][..length * 2 * width];
             let context = &mut self.context[row * width..][..rows * width];
-            let shape = Shape::new::<V, P>(head, length);
+            let shape = Shape::new::<V, P>(heads, head, length);
             memory.resize::<V, P>(shape, rows);
-            for at in (0..width).step_by(head) {
-                let queries = queries.chunks_exact(width).map(|row| &row[at..at + head]);
-                let each = keys_values.chunks_exact(2 * width);
-                let keys = each.clone().map(|row| &row[at..at + head]);
-                let values = each.map(|row| &row[width + at..][..head]);
-                pack_rows::<V, P>(v, queries, memory.queries.lanes_mut(), shape.query_stride);
-                pack_keys::<V, P>(v, keys, memory, shape);
-                pack_values::<V, P>(v, values, memory.values.lanes_mut(), shape);
-                let context = &mut context[at..];
+            let queries = Part { numbers: queries, stride: width, from: 0, width };
+            let keys = Part { numbers: keys_values, stride: 2 * width, from: 0, width };
+            let values = Part { from: width, ..keys };
+            pack_rows::<V, P>(v, queries, 0..rows, memory.queries.lanes_mut(), shape);
+            pack_keys::<V, P>(v, keys, memory, shape);
+            pack_values::<V, P>(v, values, memory.values.lanes_mut(), shape);
+            for nth in 0..heads {
+                let context = &mut context[nth * head..];
                 let pack = PhantomData::<P>;
-                each_tile(v, rows, &mut Head { memory, shape, context, width, pack });
+                each_tile(v, rows, &mut Head { memory, shape, nth, context, width, pack });
             }
             token += length;
             row += rows;
@@ -185,14 +187,15 @@ impl Pack for Bf16 {
     }
 }
 
-/// The sizes of one head of one sequence, packed.
+/// The sizes of one sequence, packed.
 #[derive(Clone, Copy)]
 struct Shape {
+    heads: usize,
     head: usize,
     length: usize,
     /// Lanes of a query or key.
     query_steps: usize,
-    /// From one query or key to the next, in whole vectors of lanes.
+    /// From one head of a query or key to the next, in whole vectors of lanes.
     query_stride: usize,
     /// Lanes of a column of the values.
     value_steps: usize,
@@ -202,8 +205,9 @@ struct Shape {
 
 impl Shape {
     #[inline(always)]
-    fn new<V: Vectors, P: Pack>(head: usize, length: usize) -> Self {
+    fn new<V: Vectors, P: Pack>(heads: usize, head: usize, length: usize) -> Self {
         Shape {
+            heads,
             head,
             length,
             query_steps: head.div_ceil(P::GROUP),
@@ -212,48 +216,92 @@ impl Shape {
             score_stride: length.next_multiple_of(STRIP * V::LANES),
         }
     }
+
+    /// Lanes of a query or key.
+    #[inline(always)]
+    fn row(self) -> usize {
+        self.heads * self.query_stride
+    }
+
+    /// Lanes of all keys of a head.
+    #[inline(always)]
+    fn keys(self) -> usize {
+        self.score_stride * self.query_stride
+    }
+
+    /// Numbers of a head, in whole strips.
+    #[inline(always)]
+    fn columns<V: Vectors>(self) -> usize {
+        self.head.next_multiple_of(STRIP * V::LANES)
+    }
+
+    /// Lanes of all values of a head.
+    #[inline(always)]
+    fn values<V: Vectors>(self) -> usize {
+        self.value_steps * self.columns::<V>()
+    }
 }
 
 impl Memory {
     #[inline(always)]
     fn resize<V: Vectors, P: Pack>(&mut self, shape: Shape, rows: usize) {
-        self.queries.resize(rows * shape.query_stride);
-        self.keys.resize(shape.score_stride * shape.query_stride);
-        self.values.resize(shape.value_steps * shape.head.next_multiple_of(STRIP * V::LANES));
-        self.rows.resize(V::LANES * shape.query_stride);
+        self.queries.resize(rows * shape.row());
+        self.keys.resize(shape.heads * shape.keys());
+        self.values.resize(shape.heads * shape.values::<V>());
+        self.rows.resize(V::LANES * shape.row());
         self.scores.resize(V::TILE_ROWS * shape.score_stride);
         self.shares.resize(V::TILE_ROWS * shape.score_stride / P::GROUP);
     }
 }
 
-#[inline(always)]
-fn pack_rows<'a, V: Vectors, P: Pack>(
-    v: V,
-    rows: impl Iterator<Item = &'a [f32]>,
-    packed: &mut [u32],
+/// Some columns of a matrix.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    numbers: &'a [f32],
+    /// From one row to the next.
     stride: usize,
+    from: usize,
+    width: usize,
+}
+
+impl<'a> Part<'a> {
+    #[inline(always)]
+    fn row(self, nth: usize) -> &'a [f32] {
+        &self.numbers[nth * self.stride + self.from..][..self.width]
+    }
+}
+
+#[inline(always)]
+fn pack_rows<V: Vectors, P: Pack>(
+    v: V,
+    part: Part<'_>,
+    rows: Range<usize>,
+    packed: &mut [u32],
+    shape: Shape,
 ) {
-    for (row, packed) in rows.zip(packed.chunks_exact_mut(stride)) {
-        P::pack(v, row, packed);
+    for (row, packed) in rows.zip(packed.chunks_exact_mut(shape.row())) {
+        let heads = packed.chunks_exact_mut(shape.query_stride);
+        for (head, packed) in part.row(row).chunks_exact(shape.head).zip(heads) {
+            P::pack(v, head, packed);
+        }
     }
 }
 
 /// Keys as columns: a vector's worth of them at a time, transposed in squares.
 #[inline(always)]
-fn pack_keys<'a, V: Vectors, P: Pack>(
-    v: V,
-    mut keys: impl Iterator<Item = &'a [f32]>,
-    memory: &mut Memory,
-    shape: Shape,
-) {
+fn pack_keys<V: Vectors, P: Pack>(v: V, keys: Part<'_>, memory: &mut Memory, shape: Shape) {
     let (strip, stride) = (STRIP * V::LANES, shape.query_stride);
     let (rows, packed) = (memory.rows.lanes_mut(), memory.keys.lanes_mut());
     for at in (0..shape.length).step_by(V::LANES) {
         // Rows that no key fills any more become columns that nobody reads.
-        pack_rows::<V, P>(v, keys.by_ref().take(V::LANES), rows, stride);
-        let columns = &mut packed[at / strip * strip * stride + at % strip..];
-        for lane in (0..stride).step_by(V::LANES) {
-            v.transpose(&rows[lane..], stride, &mut columns[lane * strip..], strip);
+        let to = (at + V::LANES).min(shape.length);
+        pack_rows::<V, P>(v, keys, at..to, rows, shape);
+        for (nth, packed) in packed.chunks_exact_mut(shape.keys()).enumerate() {
+            let columns = &mut packed[at / strip * strip * stride + at % strip..];
+            for lane in (0..stride).step_by(V::LANES) {
+                let square = &rows[nth * stride + lane..];
+                v.transpose(square, shape.row(), &mut columns[lane * strip..], strip);
+            }
         }
     }
 }
@@ -261,20 +309,21 @@ fn pack_keys<'a, V: Vectors, P: Pack>(
 /// Values as rows, or as many side by side as a lane holds, in strips whose missing
 /// columns are 0.
 #[inline(always)]
-fn pack_values<'a, V: Vectors, P: Pack>(
-    v: V,
-    mut values: impl Iterator<Item = &'a [f32]>,
-    packed: &mut [u32],
-    shape: Shape,
-) {
-    let strip = STRIP * V::LANES;
+fn pack_values<V: Vectors, P: Pack>(v: V, values: Part<'_>, packed: &mut [u32], shape: Shape) {
+    let (strip, head) = (STRIP * V::LANES, shape.head);
     for step in 0..shape.value_steps {
-        let first = values.next().unwrap_or_default();
-        let second = if P::GROUP == 2 { values.next().unwrap_or_default() } else { &[] };
-        for column in (0..shape.head.next_multiple_of(strip)).step_by(V::LANES) {
-            let at = (column / strip * shape.value_steps + step) * strip + column % strip;
-            let part = |row: &[f32]| v.load_part(row.get(column..).unwrap_or_default(), 0.0);
-            P::zip(v, part(first), part(second), &mut packed[at..at + V::LANES]);
+        let row = step * P::GROUP;
+        let first = values.row(row);
+        let two = P::GROUP == 2 && row + 1 < shape.length;
+        let second = if two { values.row(row + 1) } else { &[] };
+        for (nth, packed) in packed.chunks_exact_mut(shape.values::<V>()).enumerate() {
+            let first = &first[nth * head..][..head];
+            let second = if two { &second[nth * head..][..head] } else { &[] };
+            for column in (0..shape.columns::<V>()).step_by(V::LANES) {
+                let at = (column / strip * shape.value_steps + step) * strip + column % strip;
+                let part = |row: &[f32]| v.load_part(row.get(column..).unwrap_or_default(), 0.0);
+                P::zip(v, part(first), part(second), &mut packed[at..at + V::LANES]);
+            }
         }
     }
 }
@@ -283,6 +332,7 @@ fn pack_values<'a, V: Vectors, P: Pack>(
 struct Head<'a, P> {
     memory: &'a mut Memory,
     shape: Shape,
+    nth: usize,
     /// From the head's first column on.
     context: &'a mut [f32],
     /// Of the context.
@@ -293,14 +343,17 @@ struct Head<'a, P> {
 impl<P: Pack> Tiles for Head<'_, P> {
     #[inline(always)]
     fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
-        let Shape { head, length, query_steps, query_stride, value_steps, score_stride } =
-            self.shape;
+        let Head { shape, nth, .. } = *self;
+        let Shape { head, length, query_stride, value_steps, score_stride, .. } = shape;
         let Memory { queries, keys, values, scores, shares, .. } = &mut *self.memory;
         let strip = STRIP * V::LANES;
-        let factor =
-            Factor { lanes: queries.lanes(), stride: query_stride, steps: query_steps }.from(row);
+        let queries = &queries.lanes()[nth * query_stride..];
+        let keys = &keys.lanes()[nth * shape.keys()..][..shape.keys()];
+        let values = &values.lanes()[nth * shape.values::<V>()..][..shape.values::<V>()];
+        let factor = Factor { lanes: queries, stride: shape.row(), steps: shape.query_steps };
+        let factor = factor.from(row);
         let (scores, shares) = (scores.floats_mut(), shares.lanes_mut());
-        for (nth, keys) in keys.lanes().chunks_exact(query_stride * strip).enumerate() {
+        for (nth, keys) in keys.chunks_exact(query_stride * strip).enumerate() {
             let sums = P::tile::<V, R, STRIP>(v, factor, keys);
             for (r, sums) in sums.into_iter().enumerate() {
                 let to = &mut scores[r * score_stride + nth * strip..][..strip];
@@ -316,7 +369,7 @@ impl<P: Pack> Tiles for Head<'_, P> {
             *scale = 1.0 / exponentials::<V, P>(v, &scores[..length], shares);
         }
         let factor = Factor { lanes: shares, stride: score_stride / P::GROUP, steps: value_steps };
-        for (nth, values) in values.lanes().chunks_exact(value_steps * strip).enumerate() {
+        for (nth, values) in values.chunks_exact(value_steps * strip).enumerate() {
             let sums = P::tile::<V, R, STRIP>(v, factor, values);
             let columns = (head - nth * strip).min(strip);
             for (r, sums) in sums.into_iter().enumerate() {

@@ -201,7 +201,7 @@ impl Apply<'_> {
             each_tile(v, rows.count, &mut strip);
             finish.complete(v, &mut strip);
             if let Some(activation) = activation {
-                strip.activate(v, activation);
+                v.run(Activate { linear, activation, columns: column..column + columns, output });
             }
         }
     }
@@ -218,38 +218,48 @@ struct Strip<'a, F> {
     output: &'a mut [f32],
 }
 
-impl<F> Strip<'_, F> {
-    /// Once more over the strip, which is near: in the tiles a copy of every activation
-    /// would stand for every number of rows.
+impl<F: Finish> Tiles for Strip<'_, F> {
     #[inline(always)]
-    fn activate<V: Vectors>(&mut self, v: V, activation: Activation) {
-        // Factors that are rounded to 8 bits need no better.
-        let coarse = self.linear.format != Format::F32;
-        for row in self.output.chunks_exact_mut(self.linear.outputs) {
-            for part in row[self.column..][..self.columns].chunks_mut(V::LANES) {
-                let x = v.load_part(part, 0.0);
-                v.store_part(activation.apply(v, x, coarse), part);
+    fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
+        let sums = F::Multiply::tile::<V, R, STRIP>(v, self.factor.from(row), self.weights);
+        let Strip { linear, column, columns, finish, .. } = *self;
+        let mut each = [finish.column(v, linear, column); STRIP];
+        for (c, each) in each.iter_mut().enumerate() {
+            *each = finish.column(v, linear, column + c * V::LANES);
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let from = (row + r) * linear.outputs + column;
+            let output = &mut self.output[from..from + columns];
+            let of_row = finish.row(v, row + r);
+            let parts = output.chunks_mut(V::LANES);
+            for ((sum, of_column), part) in sums.iter().zip(&each).zip(parts) {
+                v.store_part(F::finish(v, *sum, of_row, *of_column), part);
             }
         }
     }
 }
 
-impl<F: Finish> Tiles for Strip<'_, F> {
+/// Once more over a strip, which is near: in the tiles a copy of every activation would
+/// stand for every number of rows. It is a function of its own, so that its constants take no
+/// registers from the tiles.
+struct Activate<'a> {
+    linear: &'a Linear,
+    activation: Activation,
+    columns: Range<usize>,
+    output: &'a mut [f32],
+}
+
+impl Work for Activate<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
-        let factor = self.factor.from(row);
-        let sums = F::Multiply::tile::<V, R, STRIP>(v, factor, self.weights);
-        for c in 0..self.columns.div_ceil(V::LANES) {
-            let column = self.column + c * V::LANES;
-            let bias = v.load(&self.linear.bias.floats()[column..]);
-            let columns = V::LANES.min(self.columns - c * V::LANES);
-            let each = self.finish.column(v, column);
-            for (r, sums) in sums.iter().enumerate() {
-                let row = row + r;
-                let from = row * self.linear.outputs + column;
-                let part = &mut self.output[from..from + columns];
-                let at = At { row, column: each };
-                v.store_part(self.finish.finish(v, sums[c], at, bias), part);
+    fn run<V: Vectors>(self, v: V) {
+        // Factors that are rounded to 8 bits need no better.
+        let coarse = self.linear.format != Format::F32;
+        for row in self.output.chunks_exact_mut(self.linear.outputs) {
+            for part in row[self.columns.clone()].chunks_mut(V::LANES) {
+                let x = v.load_part(part, 0.0);
+                v.store_part(self.activation.apply(v, x, coarse), part);
             }
         }
     }
@@ -258,17 +268,21 @@ impl<F: Finish> Tiles for Strip<'_, F> {
 /// From the sums of products to the output.
 trait Finish {
     type Multiply: Multiply;
+    /// What the sums of a row need.
+    type Row<V: Vectors>: Copy;
     /// What the sums of some columns need.
     type Column<V: Vectors>: Copy;
 
-    fn column<V: Vectors>(&self, v: V, column: usize) -> Self::Column<V>;
+    fn row<V: Vectors>(&self, v: V, row: usize) -> Self::Row<V>;
+
+    /// Of as many columns as a vector has, from `at` on.
+    fn column<V: Vectors>(&self, v: V, linear: &Linear, at: usize) -> Self::Column<V>;
 
     fn finish<V: Vectors>(
-        &self,
         v: V,
         sum: <Self::Multiply as Multiply>::Sum<V>,
-        at: At<Self::Column<V>>,
-        bias: V::F32,
+        row: Self::Row<V>,
+        column: Self::Column<V>,
     ) -> V::F32;
 
     /// Adds to a strip what the sums do not have.
@@ -280,23 +294,24 @@ trait Finish {
     }
 }
 
-/// A row, and some columns.
-struct At<C> {
-    row: usize,
-    column: C,
-}
-
 struct PlainSum<M>(PhantomData<M>);
 
 impl<M: Multiply> Finish for PlainSum<M> {
     type Multiply = M;
-    type Column<V: Vectors> = ();
+    type Row<V: Vectors> = ();
+    /// The bias.
+    type Column<V: Vectors> = V::F32;
 
     #[inline(always)]
-    fn column<V: Vectors>(&self, _: V, _: usize) {}
+    fn row<V: Vectors>(&self, _: V, _: usize) {}
 
     #[inline(always)]
-    fn finish<V: Vectors>(&self, v: V, sum: M::Sum<V>, _: At<()>, bias: V::F32) -> V::F32 {
+    fn column<V: Vectors>(&self, v: V, linear: &Linear, at: usize) -> V::F32 {
+        v.load(&linear.bias.floats()[at..])
+    }
+
+    #[inline(always)]
+    fn finish<V: Vectors>(v: V, sum: M::Sum<V>, _: (), bias: V::F32) -> V::F32 {
         v.add(M::float(v, sum), bias)
     }
 }
@@ -309,29 +324,42 @@ struct ScaledSum<'a> {
 
 impl Finish for ScaledSum<'_> {
     type Multiply = Bytes;
-    /// Sum of weights, and scale.
-    type Column<V: Vectors> = [V::F32; 2];
+    /// Zero, negative, and scale.
+    type Row<V: Vectors> = [V::F32; 2];
+    /// Sum of weights, scale and bias.
+    type Column<V: Vectors> = [V::F32; 3];
 
     #[inline(always)]
-    fn column<V: Vectors>(&self, v: V, column: usize) -> [V::F32; 2] {
+    fn row<V: Vectors>(&self, v: V, row: usize) -> [V::F32; 2] {
+        [v.splat(-self.rows.zeros[row]), v.splat(self.rows.scales[row])]
+    }
+
+    #[inline(always)]
+    fn column<V: Vectors>(&self, v: V, linear: &Linear, at: usize) -> [V::F32; 3] {
+        let Columns { sums, scales } = self.columns;
         [
-            v.load(&self.columns.sums.floats()[column..]),
-            v.load(&self.columns.scales.floats()[column..]),
+            v.load(&sums.floats()[at..]),
+            v.load(&scales.floats()[at..]),
+            v.load(&linear.bias.floats()[at..]),
         ]
     }
 
     #[inline(always)]
-    fn finish<V: Vectors>(&self, v: V, sum: V::I32, at: At<[V::F32; 2]>, bias: V::F32) -> V::F32 {
-        let [weights, scale] = at.column;
-        let zero = v.splat(-self.rows.zeros[at.row]);
+    fn finish<V: Vectors>(
+        v: V,
+        sum: V::I32,
+        [zero, row_scale]: [V::F32; 2],
+        [weights, scale, bias]: [V::F32; 3],
+    ) -> V::F32 {
         let products = v.mul_add(zero, weights, v.float(sum));
-        v.mul_add(products, v.mul(scale, v.splat(self.rows.scales[at.row])), bias)
+        v.mul_add(products, v.mul(scale, row_scale), bias)
     }
+
     #[inline(always)]
     fn complete<V: Vectors>(&self, v: V, strip: &mut Strip<'_, Self>) {
         let width = STRIP * V::LANES;
         let scales = &self.columns.scales.floats()[strip.column..][..width];
-        let scales: [V::F32; STRIP] = std::array::from_fn(|c| v.load(&scales[c * V::LANES..]));
+        let scales = [v.load(scales), v.load(&scales[V::LANES..]), v.load(&scales[2 * V::LANES..])];
         for outlier in self.rows.outliers {
             let (one, value) = (v.splat_lane(outlier.one), v.splat(outlier.value));
             let lanes = &strip.weights[outlier.step * width..][..width];

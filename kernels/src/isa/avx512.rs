@@ -202,6 +202,44 @@ impl<const BF16: bool> Vectors for Avx512<BF16> {
         unsafe { _mm512_dpbusd_epi32(sum, a, b) }
     }
 
+    /// Four lanes of each row at a time: those of rows 0, 4, 8 and 12 side by side, and so on,
+    /// of which shuffles within quarters make columns. A quarter of the square takes eight
+    /// registers; the whole would not fit.
+    #[inline(always)]
+    fn transpose(self, from: &[u32], from_stride: usize, to: &mut [u32], to_stride: usize) {
+        assert!(from.len() >= (Self::LANES - 1) * from_stride + Self::LANES);
+        assert!(to.len() >= (Self::LANES - 1) * to_stride + Self::LANES);
+        for lane in (0..Self::LANES).step_by(4) {
+            unsafe {
+                let four = |row: usize| {
+                    _mm_loadu_si128(from.as_ptr().add(row * from_stride + lane).cast())
+                };
+                let rows = |first: usize| {
+                    let rows = _mm512_castsi128_si512(four(first));
+                    let rows = _mm512_inserti32x4::<1>(rows, four(first + 4));
+                    let rows = _mm512_inserti32x4::<2>(rows, four(first + 8));
+                    _mm512_inserti32x4::<3>(rows, four(first + 12))
+                };
+                let [a, b, c, d] = [rows(0), rows(1), rows(2), rows(3)];
+                let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+                let (next_low, next_high) =
+                    (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+                let columns = [
+                    _mm512_unpacklo_epi64(low, next_low),
+                    _mm512_unpackhi_epi64(low, next_low),
+                    _mm512_unpacklo_epi64(high, next_high),
+                    _mm512_unpackhi_epi64(high, next_high),
+                ];
+                for (nth, column) in columns.into_iter().enumerate() {
+                    _mm512_storeu_si512(
+                        to.as_mut_ptr().add((lane + nth) * to_stride).cast(),
+                        column,
+                    );
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn store_bf16(self, value: __m512, to: &mut [u32]) {
         assert!(to.len() >= Self::LANES / 2);

@@ -78,11 +78,16 @@ impl Workspace {
 impl Encoder {
     pub fn workspace(&self) -> Workspace {
         let hidden = self.embedding.width();
+        let products = match self.format {
+            // Next to bytes, what bf16 rounds off does not show.
+            Format::Int8 if self.isa.has_bf16() => Format::Bf16,
+            format => format,
+        };
         Workspace {
             lengths: Vec::new(),
             words: Vec::new(),
             places: Vec::new(),
-            attention: Attention::new(self.isa, self.format, self.heads, hidden / self.heads),
+            attention: Attention::new(self.isa, products, self.heads, hidden / self.heads),
             operand: Operand::new(self.isa, self.format),
             floats: Operand::new(self.isa, Format::F32),
             states: Buffer::new(),
