@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use maitred_kernels::{
-    Activation, Asking, Attention, Buffer, Format, Isa, Linear, Norm, Operand, Sequences, Weights,
-    peak,
+    Activation, Asking, Attention, Buffer, Columns, Format, Isa, Linear, Norm, Operand, Sequences,
+    Weights, peak,
 };
 
 const TOKENS: usize = 88;
@@ -86,12 +86,10 @@ fn all(isa: Isa) {
         let (mut queries, mut keys_values) = (placed(tokens * HIDDEN), placed(2 * tokens * HIDDEN));
         let mut context = Buffer::new();
         let context = context.room(tokens * HIDDEN);
-        let sequences = Sequences {
-            lengths: &[tokens],
-            asking: Asking::All,
-            queries: queries.room(tokens * HIDDEN),
-            keys_values: keys_values.room(2 * tokens * HIDDEN),
-        };
+        let [keys, values] = Columns::halves(keys_values.room(2 * tokens * HIDDEN), HIDDEN);
+        let queries = queries.room(tokens * HIDDEN);
+        let asking = Asking::Tokens;
+        let sequences = Sequences { lengths: &[tokens], asking, queries, keys, values };
         let time = best(|| attention.apply(sequences, context));
         let products = (4 * tokens * tokens * HIDDEN) as f64 / time;
         let name = format!("attention of {tokens} {format:?}");

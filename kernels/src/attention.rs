@@ -49,18 +49,57 @@ pub struct Sequences<'a> {
     /// Tokens of each; none is empty.
     pub lengths: &'a [usize],
     pub asking: Asking,
-    /// A row for each token that asks, as wide as all heads.
+    /// A row for each that asks, as wide as all heads.
     pub queries: &'a [f32],
-    /// A row for each token: its keys, and then its values, each as wide.
-    pub keys_values: &'a [f32],
+    /// Of each token, as wide.
+    pub keys: Columns<'a>,
+    /// Of each token, as wide.
+    pub values: Columns<'a>,
 }
 
-/// The tokens whose context is wanted.
+/// Who wants a context of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
-    All,
-    /// The first of each sequence.
-    First,
+    /// Each of its tokens.
+    Tokens,
+    /// As many rows.
+    Rows(usize),
+}
+
+impl Asking {
+    fn rows(self, tokens: usize) -> usize {
+        match self {
+            Asking::Tokens => tokens,
+            Asking::Rows(rows) => rows,
+        }
+    }
+}
+
+/// Some columns of a matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    pub numbers: &'a [f32],
+    /// From one row to the next.
+    pub stride: usize,
+    pub from: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// The first `width` columns and the next, of rows that have no more.
+    pub fn halves(numbers: &'a [f32], width: usize) -> [Self; 2] {
+        [0, width].map(|from| Columns { numbers, stride: 2 * width, from })
+    }
+
+    #[inline(always)]
+    fn row(self, nth: usize, width: usize) -> &'a [f32] {
+        &self.numbers[nth * self.stride + self.from..][..width]
+    }
+
+    /// From this row on.
+    #[inline(always)]
+    fn below(self, row: usize) -> Self {
+        Columns { numbers: &self.numbers[row * self.stride..], ..self }
+    }
 }
 
 impl Attention {
@@ -72,19 +111,19 @@ impl Attention {
         Attention { isa, format, heads, head, memory }
     }
 
-    /// What each token that asks gets from its sequence, in rows as wide as all heads.
+    /// What each that asks gets from its sequence, in rows as wide as all heads.
     pub fn apply(&mut self, sequences: Sequences<'_>, context: &mut [f32]) {
-        let Sequences { lengths, asking, queries, keys_values } = sequences;
+        let Sequences { lengths, asking, queries, keys, values } = sequences;
         let width = self.heads * self.head;
         let tokens: usize = lengths.iter().sum();
-        let rows = match asking {
-            Asking::All => tokens,
-            Asking::First => lengths.len(),
-        };
+        let rows: usize = lengths.iter().map(|length| asking.rows(*length)).sum();
         assert!(lengths.iter().all(|length| *length > 0), "a sequence has tokens");
-        assert_eq!(queries.len(), rows * width, "queries of {rows} tokens");
-        assert_eq!(keys_values.len(), tokens * 2 * width, "keys and values of {tokens} tokens");
-        assert_eq!(context.len(), rows * width, "context of {rows} tokens");
+        assert_eq!(queries.len(), rows * width, "queries of {rows} rows");
+        for Columns { numbers, stride, from } in [keys, values] {
+            assert_eq!(numbers.len(), tokens * stride, "keys or values of {tokens} tokens");
+            assert!(from + width <= stride, "{width} columns from {from} on, of {stride}");
+        }
+        assert_eq!(context.len(), rows * width, "context of {rows} rows");
         let isa = self.isa;
         isa.run(Apply { attention: self, sequences, context });
     }
@@ -113,25 +152,18 @@ impl Apply<'_> {
     fn sequences<V: Vectors, P: Pack>(self, v: V) {
         let Attention { heads, head, memory, .. } = self.attention;
         let (heads, head) = (*heads, *head);
-        let Sequences { lengths, asking, queries, keys_values } = self.sequences;
+        let Sequences { lengths, asking, queries, keys, values } = self.sequences;
         let width = heads * head;
         let (mut token, mut row) = (0, 0);
         for &length in lengths {
-            let rows = match asking {
-                Asking::All => length,
-                Asking::First => 1,
-            };
-            let queries = &queries[row * width..][..rows * width];
-            let keys_values = &keys_values[token * 2 * width..][..length * 2 * width];
-            let context = &mut self.context[row * width..][..rows * width];
+            let rows = asking.rows(length);
             let shape = Shape::new::<V, P>(heads, head, length);
             memory.resize::<V, P>(shape, rows);
-            let queries = Part { numbers: queries, stride: width, from: 0, width };
-            let keys = Part { numbers: keys_values, stride: 2 * width, from: 0, width };
-            let values = Part { from: width, ..keys };
+            let queries = Columns { numbers: queries, stride: width, from: 0 }.below(row);
             pack_rows::<V, P>(v, queries, 0..rows, memory.queries.lanes_mut(), shape);
-            pack_keys::<V, P>(v, keys, memory, shape);
-            pack_values::<V, P>(v, values, memory.values.lanes_mut(), shape);
+            pack_keys::<V, P>(v, keys.below(token), memory, shape);
+            pack_values::<V, P>(v, values.below(token), memory.values.lanes_mut(), shape);
+            let context = &mut self.context[row * width..][..rows * width];
             for nth in 0..heads {
                 let context = &mut context[nth * head..];
                 let pack = PhantomData::<P>;
@@ -217,6 +249,12 @@ impl Shape {
         }
     }
 
+    /// Numbers of a row.
+    #[inline(always)]
+    fn width(self) -> usize {
+        self.heads * self.head
+    }
+
     /// Lanes of a query or key.
     #[inline(always)]
     fn row(self) -> usize {
@@ -254,34 +292,17 @@ impl Memory {
     }
 }
 
-/// Some columns of a matrix.
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    numbers: &'a [f32],
-    /// From one row to the next.
-    stride: usize,
-    from: usize,
-    width: usize,
-}
-
-impl<'a> Part<'a> {
-    #[inline(always)]
-    fn row(self, nth: usize) -> &'a [f32] {
-        &self.numbers[nth * self.stride + self.from..][..self.width]
-    }
-}
-
 #[inline(always)]
 fn pack_rows<V: Vectors, P: Pack>(
     v: V,
-    part: Part<'_>,
+    from: Columns<'_>,
     rows: Range<usize>,
     packed: &mut [u32],
     shape: Shape,
 ) {
     for (row, packed) in rows.zip(packed.chunks_exact_mut(shape.row())) {
         let heads = packed.chunks_exact_mut(shape.query_stride);
-        for (head, packed) in part.row(row).chunks_exact(shape.head).zip(heads) {
+        for (head, packed) in from.row(row, shape.width()).chunks_exact(shape.head).zip(heads) {
             P::pack(v, head, packed);
         }
     }
@@ -289,7 +310,7 @@ fn pack_rows<V: Vectors, P: Pack>(
 
 /// Keys as columns: a vector's worth of them at a time, transposed in squares.
 #[inline(always)]
-fn pack_keys<V: Vectors, P: Pack>(v: V, keys: Part<'_>, memory: &mut Memory, shape: Shape) {
+fn pack_keys<V: Vectors, P: Pack>(v: V, keys: Columns<'_>, memory: &mut Memory, shape: Shape) {
     let (strip, stride) = (STRIP * V::LANES, shape.query_stride);
     let (rows, packed) = (memory.rows.lanes_mut(), memory.keys.lanes_mut());
     for at in (0..shape.length).step_by(V::LANES) {
@@ -309,13 +330,13 @@ fn pack_keys<V: Vectors, P: Pack>(v: V, keys: Part<'_>, memory: &mut Memory, sha
 /// Values as rows, or as many side by side as a lane holds, in strips whose missing
 /// columns are 0.
 #[inline(always)]
-fn pack_values<V: Vectors, P: Pack>(v: V, values: Part<'_>, packed: &mut [u32], shape: Shape) {
+fn pack_values<V: Vectors, P: Pack>(v: V, values: Columns<'_>, packed: &mut [u32], shape: Shape) {
     let (strip, head) = (STRIP * V::LANES, shape.head);
     for step in 0..shape.value_steps {
         let row = step * P::GROUP;
-        let first = values.row(row);
+        let first = values.row(row, shape.width());
         let two = P::GROUP == 2 && row + 1 < shape.length;
-        let second = if two { values.row(row + 1) } else { &[] };
+        let second = if two { values.row(row + 1, shape.width()) } else { &[] };
         for (nth, packed) in packed.chunks_exact_mut(shape.values::<V>()).enumerate() {
             let first = &first[nth * head..][..head];
             let second = if two { &second[nth * head..][..head] } else { &[] };

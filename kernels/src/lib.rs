@@ -22,7 +22,7 @@ mod rows;
 mod tile;
 
 pub use activation::Activation;
-pub use attention::{Asking, Attention, Sequences};
+pub use attention::{Asking, Attention, Columns, Sequences};
 pub use embedding::{Embedding, Words};
 pub use isa::Isa;
 pub use linear::{Linear, Weights};

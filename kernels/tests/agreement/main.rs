@@ -7,8 +7,8 @@ mod plain;
 
 use fastrand::Rng;
 use maitred_kernels::{
-    Activation, Asking, Attention, Embedding, Format, Isa, Linear, Norm, Operand, Sequences,
-    Weights, Words,
+    Activation, Asking, Attention, Columns, Embedding, Format, Isa, Linear, Norm, Operand,
+    Sequences, Weights, Words,
 };
 
 const ACTIVATIONS: [Activation; 5] =
@@ -238,7 +238,8 @@ fn a_rows_products_do_not_depend_on_other_rows() {
 
 #[test]
 fn no_rows_are_no_products() {
-    let none = Sequences { lengths: &[], asking: Asking::All, queries: &[], keys_values: &[] };
+    let [keys, values] = Columns::halves(&[], 6);
+    let none = Sequences { lengths: &[], asking: Asking::Tokens, queries: &[], keys, values };
     for isa in Isa::available() {
         let linear = Linear::new(isa, 3, Weights::F32(&[1.0; 6]), &[0.0; 2]);
         let mut operand = Operand::new(isa, linear.format());
@@ -359,22 +360,20 @@ fn attention_agrees() {
         // Scores near 0, ordinary ones, and such that one takes all.
         let scale = [1e-20, 1.0, 60.0][round % 3] / (head as f32).sqrt();
         let keys_values = normal(&mut rng, tokens * 2 * width, 1.0);
-        for (asking, rows) in [(Asking::All, tokens), (Asking::First, lengths.len())] {
+        let three = 3 * lengths.len();
+        for (asking, rows) in [(Asking::Tokens, tokens), (Asking::Rows(3), three)] {
             let queries = normal(&mut rng, rows * width, scale);
-            let sequences = Sequences {
-                lengths: &lengths,
-                asking,
-                queries: &queries,
-                keys_values: &keys_values,
-            };
+            let [keys, values] = Columns::halves(&keys_values, width);
+            let sequences =
+                Sequences { lengths: &lengths, asking, queries: &queries, keys, values };
             let expected = plain::attention((heads, head), sequences);
             // What is rounded before it is multiplied moves scores far where they are
             // large; the shares are rounded later.
             let rounded = {
                 let [queries, keys_values] = [&queries, &keys_values]
                     .map(|x| plain::bf16(x).iter().map(|x| *x as f32).collect::<Vec<_>>());
-                let rounded =
-                    Sequences { queries: &queries, keys_values: &keys_values, ..sequences };
+                let [keys, values] = Columns::halves(&keys_values, width);
+                let rounded = Sequences { queries: &queries, keys, values, ..sequences };
                 plain::attention((heads, head), rounded)
             };
             let formats = [(Format::F32, &expected, 1e-5), (Format::Bf16, &rounded, 5e-3)];
@@ -392,14 +391,12 @@ fn attention_agrees() {
                 assert_eq!(found, before, "{what}");
                 let (mut token, mut row) = (0, 0);
                 for length in &lengths {
-                    let rows = if asking == Asking::All { *length } else { 1 };
+                    let rows = if asking == Asking::Tokens { *length } else { 3 };
                     let mut alone = vec![f32::NAN; rows * width];
-                    let sequence = Sequences {
-                        lengths: &[*length],
-                        asking,
-                        queries: &queries[row * width..][..rows * width],
-                        keys_values: &keys_values[token * 2 * width..][..length * 2 * width],
-                    };
+                    let keys_values = &keys_values[token * 2 * width..][..length * 2 * width];
+                    let [keys, values] = Columns::halves(keys_values, width);
+                    let queries = &queries[row * width..][..rows * width];
+                    let sequence = Sequences { lengths: &[*length], asking, queries, keys, values };
                     attention.apply(sequence, &mut alone);
                     assert_eq!(alone, found[row * width..][..rows * width], "{what}");
                     (token, row) = (token + length, row + rows);

@@ -1,6 +1,6 @@
 //! The plain twin of each kernel: its definition, in f64, one number at a time.
 
-use maitred_kernels::{Activation, Asking, Sequences};
+use maitred_kernels::{Activation, Asking, Columns, Sequences};
 
 /// x wᵀ + bias, w of shape [outputs, inputs].
 pub fn linear(x: &[f64], w: &[f64], bias: &[f32]) -> Vec<f64> {
@@ -75,13 +75,21 @@ pub fn attention((heads, head): (usize, usize), sequences: Sequences<'_>) -> Vec
     let width = heads * head;
     let mut context = Vec::new();
     let mut queries = sequences.queries.chunks_exact(width);
-    let mut keys_values = sequences.keys_values.chunks_exact(2 * width);
+    let mut tokens = 0;
     for &length in sequences.lengths {
-        let keys_values: Vec<&[f32]> = keys_values.by_ref().take(length).collect();
-        let rows = if sequences.asking == Asking::All { length } else { 1 };
+        let of_sequence = |columns: Columns<'_>| -> Vec<Vec<f32>> {
+            let rows = columns.numbers.chunks_exact(columns.stride).skip(tokens).take(length);
+            rows.map(|row| row[columns.from..][..width].to_vec()).collect()
+        };
+        let [keys, values] = [sequences.keys, sequences.values].map(of_sequence);
+        tokens += length;
+        let rows = match sequences.asking {
+            Asking::Tokens => length,
+            Asking::Rows(rows) => rows,
+        };
         for query in queries.by_ref().take(rows) {
             for at in (0..width).step_by(head) {
-                let scores: Vec<f64> = keys_values
+                let scores: Vec<f64> = keys
                     .iter()
                     .map(|row| {
                         let (q, k) = (&query[at..at + head], &row[at..at + head]);
@@ -92,7 +100,7 @@ pub fn attention((heads, head): (usize, usize), sequences: Sequences<'_>) -> Vec
                 let powers: Vec<f64> = scores.iter().map(|s| (s - largest).exp2()).collect();
                 let sum: f64 = powers.iter().sum();
                 context.extend((0..head).map(|n| {
-                    let values = keys_values.iter().map(|row| f64::from(row[width + at + n]));
+                    let values = values.iter().map(|row| f64::from(row[at + n]));
                     powers.iter().zip(values).map(|(p, v)| p * v).sum::<f64>() / sum
                 }));
             }

@@ -2,12 +2,14 @@
 //! tokens of a batch.
 //!
 //! Of the last layer only what the [CLS] rows need is computed, since the head reads
-//! nothing else.
+//! nothing else; that are no keys and values either.
 
 use maitred_kernels::{
-    Activation, Asking, Attention, Buffer, Embedding, Format, Isa, Linear, Norm, Operand, Sequences,
+    Activation, Asking, Attention, Buffer, Columns, Embedding, Format, Isa, Linear, Norm, Operand,
+    Sequences,
 };
 
+use super::absorbed::{self, Absorbed};
 use crate::checkpoint::ModelConfig;
 use crate::engine::{Pair, sequence};
 
@@ -19,8 +21,9 @@ pub struct Encoder {
     /// Its places are position embeddings plus token type embeddings, by
     /// `type * positions + position`.
     pub embedding: Embedding,
+    /// All but the last.
     pub layers: Vec<Layer>,
-    pub activation: Activation,
+    pub last: LastLayer,
     /// Dense with tanh, then one logit; in f32 whatever the rest is in.
     pub head: [Linear; 2],
 }
@@ -29,11 +32,34 @@ pub struct Layer {
     pub query: Linear,
     /// One above the other.
     pub key_value: Linear,
+    pub rest: Rest,
+}
+
+/// From it only the [CLS] rows go on.
+pub struct LastLayer {
+    pub query: Linear,
+    pub attention: Absorbed,
+    pub rest: Rest,
+}
+
+/// What follows attention in a layer, row by row.
+pub struct Rest {
     pub attended: Linear,
     pub attended_norm: Norm,
     pub wide: Linear,
+    pub activation: Activation,
     pub narrow: Linear,
     pub norm: Norm,
+}
+
+/// What attention multiplies in a model of this format.
+pub fn products(isa: Isa, format: Format) -> Format {
+    match format {
+        // Next to bytes, what bf16 rounds off does not show.
+        Format::Int8 if isa.has_bf16() => Format::Bf16,
+        Format::Int8 => Format::F32,
+        format => format,
+    }
 }
 
 /// What a replica works with: the batch, and memory for what is computed of it. It grows
@@ -46,13 +72,18 @@ pub struct Workspace {
     /// Rows of the places.
     places: Vec<u32>,
     attention: Attention,
-    operand: Operand,
+    last_attention: absorbed::Memory,
     floats: Operand,
+    rows: RowMemory,
     states: Buffer,
     cls: Buffer,
     queries: Buffer,
     keys_values: Buffer,
     context: Buffer,
+}
+
+struct RowMemory {
+    operand: Operand,
     wide: Buffer,
     narrow: Buffer,
 }
@@ -78,68 +109,74 @@ impl Workspace {
 impl Encoder {
     pub fn workspace(&self) -> Workspace {
         let hidden = self.embedding.width();
-        let products = match self.format {
-            // Next to bytes, what bf16 rounds off does not show.
-            Format::Int8 if self.isa.has_bf16() => Format::Bf16,
-            format => format,
-        };
+        let products = products(self.isa, self.format);
         Workspace {
             lengths: Vec::new(),
             words: Vec::new(),
             places: Vec::new(),
             attention: Attention::new(self.isa, products, self.heads, hidden / self.heads),
-            operand: Operand::new(self.isa, self.format),
+            last_attention: absorbed::Memory::new(self.isa, products, hidden),
             floats: Operand::new(self.isa, Format::F32),
+            rows: RowMemory {
+                operand: Operand::new(self.isa, self.format),
+                wide: Buffer::new(),
+                narrow: Buffer::new(),
+            },
             states: Buffer::new(),
             cls: Buffer::new(),
             queries: Buffer::new(),
             keys_values: Buffer::new(),
             context: Buffer::new(),
-            wide: Buffer::new(),
-            narrow: Buffer::new(),
         }
     }
 
     /// Writes the logit of each pair of the workspace.
     pub fn run(&self, work: &mut Workspace, logits: &mut [f32]) {
         let hidden = self.embedding.width();
-        let Workspace { lengths, words, places, attention, operand, floats, .. } = work;
-        let mut states = work.states.room(words.len() * hidden);
-        let mut cls = work.cls.room(lengths.len() * hidden);
+        let Workspace { lengths, words, places, attention, floats, rows, .. } = work;
+        let states = work.states.room(words.len() * hidden);
         self.embedding.apply(words, places, states);
-        for (nth, layer) in self.layers.iter().enumerate() {
+        for layer in &self.layers {
+            let queries = work.queries.room(states.len());
             let keys_values = work.keys_values.room(2 * states.len());
-            let rows = operand.rows(states, hidden);
-            layer.key_value.apply(rows, None, keys_values);
-
-            // From here on rows do not meet: the last layer goes on with those that
-            // the head reads.
-            let last = nth + 1 == self.layers.len();
-            let queries = work.queries.room(if last { cls.len() } else { states.len() });
-            if last {
-                first_rows(lengths, hidden, states, cls);
-                std::mem::swap(&mut states, &mut cls);
-                layer.query.apply(operand.rows(states, hidden), None, queries);
-            } else {
-                layer.query.apply(rows, None, queries);
-            }
-            let asking = if last { Asking::First } else { Asking::All };
+            let each = rows.operand.rows(states, hidden);
+            layer.query.apply(each, None, queries);
+            layer.key_value.apply(each, None, keys_values);
+            let [keys, values] = Columns::halves(keys_values, hidden);
+            let asking = Asking::Tokens;
             let context = work.context.room(states.len());
-            attention.apply(Sequences { lengths, asking, queries, keys_values }, context);
-
-            let narrow = work.narrow.room(states.len());
-            layer.attended.apply(operand.rows(context, hidden), None, narrow);
-            layer.attended_norm.apply_sum(states, narrow);
-            let width = layer.wide.outputs();
-            let wide = work.wide.room(states.len() / hidden * width);
-            layer.wide.apply(operand.rows(states, hidden), Some(self.activation), wide);
-            layer.narrow.apply(operand.rows(wide, width), None, narrow);
-            layer.norm.apply_sum(states, narrow);
+            attention.apply(Sequences { lengths, asking, queries, keys, values }, context);
+            layer.rest.apply(rows, states, context);
         }
+        let cls = work.cls.room(lengths.len() * hidden);
+        first_rows(lengths, hidden, states, cls);
+        let queries = work.queries.room(cls.len());
+        let context = work.context.room(cls.len());
+        self.last.query.apply(rows.operand.rows(cls, hidden), None, queries);
+        let asked = absorbed::Sequences { lengths, states, queries };
+        self.last.attention.apply(&mut work.last_attention, asked, context);
+        self.last.rest.apply(rows, cls, context);
+
         let [dense, logit] = &self.head;
-        let pooled = work.context.room(states.len());
-        dense.apply(floats.rows(states, hidden), Some(Activation::Tanh), pooled);
+        let pooled = context;
+        dense.apply(floats.rows(cls, hidden), Some(Activation::Tanh), pooled);
         logit.apply(floats.rows(pooled, hidden), None, logits);
+    }
+}
+
+impl Rest {
+    /// From states and what they got from attention to the next states.
+    fn apply(&self, memory: &mut RowMemory, states: &mut [f32], context: &[f32]) {
+        let RowMemory { operand, wide, narrow } = memory;
+        let hidden = self.norm.width();
+        let width = self.wide.outputs();
+        let narrow = narrow.room(states.len());
+        self.attended.apply(operand.rows(context, hidden), None, narrow);
+        self.attended_norm.apply_sum(states, narrow);
+        let wide = wide.room(states.len() / hidden * width);
+        self.wide.apply(operand.rows(states, hidden), Some(self.activation), wide);
+        self.narrow.apply(operand.rows(wide, width), None, narrow);
+        self.norm.apply_sum(states, narrow);
     }
 }
 

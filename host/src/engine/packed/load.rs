@@ -2,7 +2,8 @@
 
 use maitred_kernels::{Embedding, Format, Isa, Linear, Norm, Weights as Packed, Words};
 
-use super::encoder::{Encoder, Layer};
+use super::absorbed::Absorbed;
+use super::encoder::{Encoder, LastLayer, Layer, Rest, products};
 use crate::checkpoint::{ModelConfig, quantise};
 use crate::engine::EngineError;
 use crate::engine::tensors::{HeadNames, Tensors};
@@ -26,13 +27,14 @@ pub fn encoder(
     let HeadNames { dense, logit } = load.tensors.head();
     let hidden = config.hidden;
     let head = Loader { format: Format::F32, ..load };
+    let last = config.layers - 1;
     Ok(Encoder {
         isa,
         format,
         heads: config.heads,
         embedding: load.embedding()?,
-        layers: (0..config.layers).map(|layer| load.layer(layer)).collect::<Result<_, _>>()?,
-        activation: config.activation.into(),
+        layers: (0..last).map(|layer| load.layer(layer)).collect::<Result<_, _>>()?,
+        last: load.last_layer(last)?,
         head: [head.linear(dense, hidden, hidden)?, head.linear(logit, hidden, 1)?],
     })
 }
@@ -55,6 +57,11 @@ enum Numbers {
     Int8(Quantised),
 }
 
+/// The name of a layer's part.
+fn part(layer: usize, name: &str) -> String {
+    format!("encoder.layer.{layer}.{name}")
+}
+
 impl Loader<'_> {
     fn embedding(&self) -> Result<Embedding, EngineError> {
         let shape = [self.tensors.config.vocab, self.tensors.config.hidden];
@@ -68,21 +75,64 @@ impl Loader<'_> {
     }
 
     fn layer(&self, layer: usize) -> Result<Layer, EngineError> {
-        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-        let ModelConfig { hidden, heads, intermediate: wide, .. } = *self.tensors.config;
-        let mut query = self.dense(&name("attention.self.query"), hidden, hidden)?;
+        let hidden = self.tensors.config.hidden;
+        let dense = |name: &str| self.dense(&part(layer, name), hidden, hidden);
+        let (key, value) = (dense("attention.self.key")?, dense("attention.self.value")?);
+        Ok(Layer {
+            query: self.query(layer)?,
+            key_value: self.pack(hidden, key.above(value)),
+            rest: self.rest(layer)?,
+        })
+    }
+
+    fn last_layer(&self, layer: usize) -> Result<LastLayer, EngineError> {
+        let products = Loader { format: products(self.isa, self.format), ..*self };
+        Ok(LastLayer {
+            query: self.query(layer)?,
+            attention: products.absorbed(layer)?,
+            rest: self.rest(layer)?,
+        })
+    }
+
+    fn absorbed(&self, layer: usize) -> Result<Absorbed, EngineError> {
+        let ModelConfig { hidden, heads, .. } = *self.tensors.config;
+        let head = hidden / heads;
+        let values = |name: &str, shape: &[usize]| {
+            self.values(&part(layer, &format!("attention.self.{name}")), shape)
+        };
+        let key = values("key.weight", &[hidden, hidden])?;
+        let keys = key.chunks_exact(head * hidden).map(|matrix| {
+            let rows = (0..hidden).flat_map(|at| matrix.iter().skip(at).step_by(hidden));
+            let weights = Numbers::Floats(rows.copied().collect());
+            self.pack(head, Dense { weights, bias: vec![0.0; hidden] })
+        });
+        let value = values("value.weight", &[hidden, hidden])?;
+        let bias = values("value.bias", &[hidden])?;
+        let rows = value.chunks_exact(head * hidden).zip(bias.chunks_exact(head));
+        let values = rows.map(|(matrix, bias)| {
+            let weights = Numbers::Floats(matrix.to_vec());
+            self.pack(hidden, Dense { weights, bias: bias.to_vec() })
+        });
+        Ok(Absorbed { keys: keys.collect(), values: values.collect() })
+    }
+
+    fn query(&self, layer: usize) -> Result<Linear, EngineError> {
+        let ModelConfig { hidden, heads, .. } = *self.tensors.config;
+        let mut query = self.dense(&part(layer, "attention.self.query"), hidden, hidden)?;
         // Attention takes powers of 2.
         query.scale(std::f32::consts::LOG2_E / ((hidden / heads) as f32).sqrt());
-        let key = self.dense(&name("attention.self.key"), hidden, hidden)?;
-        let value = self.dense(&name("attention.self.value"), hidden, hidden)?;
-        Ok(Layer {
-            query: self.pack(hidden, query),
-            key_value: self.pack(hidden, key.above(value)),
-            attended: self.linear(&name("attention.output.dense"), hidden, hidden)?,
-            attended_norm: self.norm(&name("attention.output.LayerNorm"))?,
-            wide: self.linear(&name("intermediate.dense"), hidden, wide)?,
-            narrow: self.linear(&name("output.dense"), wide, hidden)?,
-            norm: self.norm(&name("output.LayerNorm"))?,
+        Ok(self.pack(hidden, query))
+    }
+
+    fn rest(&self, layer: usize) -> Result<Rest, EngineError> {
+        let ModelConfig { hidden, intermediate: wide, activation, .. } = *self.tensors.config;
+        Ok(Rest {
+            attended: self.linear(&part(layer, "attention.output.dense"), hidden, hidden)?,
+            attended_norm: self.norm(&part(layer, "attention.output.LayerNorm"))?,
+            wide: self.linear(&part(layer, "intermediate.dense"), hidden, wide)?,
+            activation: activation.into(),
+            narrow: self.linear(&part(layer, "output.dense"), wide, hidden)?,
+            norm: self.norm(&part(layer, "output.LayerNorm"))?,
         })
     }
 

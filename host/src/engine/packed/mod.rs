@@ -4,6 +4,7 @@
 //! `docs/engine.md` says what it costs and why it is built so. The arithmetic is in the
 //! crate `maitred-kernels`; this room knows which layer follows which.
 
+mod absorbed;
 mod encoder;
 mod load;
 #[cfg(test)]
