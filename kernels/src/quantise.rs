@@ -20,7 +20,7 @@ pub struct Quantise<'a> {
 /// Below this a row is as good as 0, and its reciprocal would not be a number.
 const RANGE_MIN: f32 = 1e-30;
 /// What an outlier must take of the range, or it is not worth its product of floats.
-const OUTLIER_SHARE_MIN: f32 = 0.2;
+const OUTLIER_SHARE_MIN: f32 = 0.1;
 
 impl Work for Quantise<'_> {
     type Output = ();

@@ -192,7 +192,7 @@ fn quantised(row: &[f32]) -> Vec<f64> {
     ordered.sort_unstable_by(f32::total_cmp);
     let nth = |from_above: usize| ordered.iter().rev().nth(from_above).map_or(0.0, |x| x.max(0.0));
     let nth_least = |from_below: usize| ordered.get(from_below).map_or(0.0, |x| x.min(0.0));
-    let worth = 0.2 * (nth(0) - nth_least(0));
+    let worth = 0.1 * (nth(0) - nth_least(0));
     let outliers = [(nth(0), nth(1)), (nth_least(0), nth_least(1))];
     let outliers = outliers.map(|(most, next)| ((most - next).abs() > worth).then_some(most));
     let largest = if outliers[0].is_some() { nth(1) } else { nth(0) };
