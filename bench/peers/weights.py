@@ -81,6 +81,8 @@ def layer_output(graph, layer):
 def widen(graph, times):
     """Every number of a token so many times, and of a product's weights their part of the sum."""
     products = {node.input[1].removesuffix("_quantized") for node in graph.node if node.op_type == "MatMulInteger"}
+    # What is written down of shapes is of before.
+    del graph.value_info[:]
     for tensor in graph.initializer:
         value = numpy_helper.to_array(tensor)
         if tensor.name.removesuffix("_scale") in products:

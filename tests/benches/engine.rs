@@ -149,12 +149,12 @@ impl Candidate {
     }
 }
 
-/// Additions and multiplications that a pair needs, with only the [CLS] row after the
-/// last attention's keys and values.
+/// Additions and multiplications that a pair needs, with only the [CLS] row in the last
+/// layer, whose keys and values are not made.
 fn operations(pair: &Pair, config: &ModelConfig) -> f64 {
     let (tokens, hidden, wide) = (pair.tokens(), config.hidden, config.intermediate);
-    let row = 2 * hidden * hidden + 2 * hidden * wide;
-    let before = tokens * (row + 2 * hidden * hidden) + 2 * tokens * tokens * hidden;
-    let last = tokens * 2 * hidden * hidden + row + 2 * tokens * hidden;
+    let row = 4 * hidden * hidden + 2 * hidden * wide;
+    let before = tokens * row + 2 * tokens * tokens * hidden;
+    let last = row + 2 * config.heads * tokens * hidden;
     2.0 * ((config.layers - 1) * before + last) as f64
 }
