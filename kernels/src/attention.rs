@@ -67,6 +67,7 @@ pub enum Asking {
 }
 
 impl Asking {
+    #[inline(always)]
     fn rows(self, tokens: usize) -> usize {
         match self {
             Asking::Tokens => tokens,

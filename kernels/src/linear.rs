@@ -223,10 +223,7 @@ impl<F: Finish> Tiles for Strip<'_, F> {
     fn tile<V: Vectors, const R: usize>(&mut self, v: V, row: usize) {
         let sums = F::Multiply::tile::<V, R, STRIP>(v, self.factor.from(row), self.weights);
         let Strip { linear, column, columns, finish, .. } = *self;
-        let mut each = [finish.column(v, linear, column); STRIP];
-        for (c, each) in each.iter_mut().enumerate() {
-            *each = finish.column(v, linear, column + c * V::LANES);
-        }
+        let each = finish.columns(v, linear, column);
         for (r, sums) in sums.iter().enumerate() {
             let from = (row + r) * linear.outputs + column;
             let output = &mut self.output[from..from + columns];
@@ -277,6 +274,16 @@ trait Finish {
 
     /// Of as many columns as a vector has, from `at` on.
     fn column<V: Vectors>(&self, v: V, linear: &Linear, at: usize) -> Self::Column<V>;
+
+    /// Of a strip.
+    #[inline(always)]
+    fn columns<V: Vectors>(&self, v: V, linear: &Linear, at: usize) -> [Self::Column<V>; STRIP] {
+        let mut columns = [self.column(v, linear, at); STRIP];
+        for (c, column) in columns.iter_mut().enumerate() {
+            *column = self.column(v, linear, at + c * V::LANES);
+        }
+        columns
+    }
 
     fn finish<V: Vectors>(
         v: V,
@@ -358,8 +365,7 @@ impl Finish for ScaledSum<'_> {
     #[inline(always)]
     fn complete<V: Vectors>(&self, v: V, strip: &mut Strip<'_, Self>) {
         let width = STRIP * V::LANES;
-        let scales = &self.columns.scales.floats()[strip.column..][..width];
-        let scales = [v.load(scales), v.load(&scales[V::LANES..]), v.load(&scales[2 * V::LANES..])];
+        let columns = self.columns(v, strip.linear, strip.column);
         for outlier in self.rows.outliers {
             let (one, value) = (v.splat_lane(outlier.one), v.splat(outlier.value));
             let lanes = &strip.weights[outlier.step * width..][..width];
@@ -369,7 +375,8 @@ impl Finish for ScaledSum<'_> {
                 let lanes = v.load_lanes(&lanes[c * V::LANES..]);
                 let weights = v.float(v.dot_bytes(v.splat_lane(0), one, lanes));
                 let x = v.load_part(part, 0.0);
-                v.store_part(v.mul_add(value, v.mul(weights, scales[c]), x), part);
+                let [_, scale, _] = columns[c];
+                v.store_part(v.mul_add(value, v.mul(weights, scale), x), part);
             }
         }
     }

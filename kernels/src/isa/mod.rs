@@ -118,7 +118,8 @@ impl Isa {
 
 /// A kernel with its arguments, before an instruction set is chosen. `run` and all
 /// that it calls must be `#[inline(always)]`: what is not inlined is compiled
-/// without the instructions, and calls them one by one.
+/// without the instructions, and calls them one by one. Closures that the standard
+/// library calls, as `array::from_fn` does, cannot be, so loops hold no vectors in them.
 pub trait Work {
     type Output;
 

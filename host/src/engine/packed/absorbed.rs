@@ -5,7 +5,9 @@
 //! A bias of the keys adds the same to all scores of a query, so it is left out; that of the
 //! values is added once, since the shares add up to 1.
 
-use maitred_kernels::{Asking, Attention, Buffer, Columns, Format, Isa, Linear, Operand};
+use maitred_kernels::{
+    Asking, Attention, Buffer, Columns, Format, Isa, Linear, Operand, Sequences,
+};
 
 /// Key and value matrices of a layer, head by head.
 pub struct Absorbed {
@@ -28,8 +30,8 @@ pub struct Memory {
     found: Buffer,
 }
 
-pub struct Sequences<'a> {
-    /// Tokens of each.
+pub struct Input<'a> {
+    /// Tokens of each sequence.
     pub lengths: &'a [usize],
     /// A row for each token.
     pub states: &'a [f32],
@@ -48,8 +50,8 @@ impl Memory {
 
 impl Absorbed {
     /// Writes the context of each sequence's query.
-    pub fn apply(&self, memory: &mut Memory, sequences: Sequences<'_>, context: &mut [f32]) {
-        let Sequences { lengths, states, queries } = sequences;
+    pub fn apply(&self, memory: &mut Memory, input: Input<'_>, context: &mut [f32]) {
+        let Input { lengths, states, queries } = input;
         let Memory { attention, operand, .. } = memory;
         let heads = self.keys.len();
         let (hidden, head) = (self.keys[0].outputs(), self.values[0].outputs());
@@ -65,13 +67,7 @@ impl Absorbed {
         }
         let every = Columns { numbers: states, stride: hidden, from: 0 };
         let asking = Asking::Rows(heads);
-        let sequences = maitred_kernels::Sequences {
-            lengths,
-            asking,
-            queries: asked,
-            keys: every,
-            values: every,
-        };
+        let sequences = Sequences { lengths, asking, queries: asked, keys: every, values: every };
         attention.apply(sequences, found);
         for (nth, values) in self.values.iter().enumerate() {
             copy(found, (all, nth * hidden), wide, (hidden, 0), hidden);

@@ -153,8 +153,8 @@ impl Encoder {
         let queries = work.queries.room(cls.len());
         let context = work.context.room(cls.len());
         self.last.query.apply(rows.operand.rows(cls, hidden), None, queries);
-        let asked = absorbed::Sequences { lengths, states, queries };
-        self.last.attention.apply(&mut work.last_attention, asked, context);
+        let input = absorbed::Input { lengths, states, queries };
+        self.last.attention.apply(&mut work.last_attention, input, context);
         self.last.rest.apply(rows, cls, context);
 
         let [dense, logit] = &self.head;

@@ -101,6 +101,8 @@ impl Loader<'_> {
             self.values(&part(layer, &format!("attention.self.{name}")), shape)
         };
         let key = values("key.weight", &[hidden, hidden])?;
+        // It does not count, but what is wrong with it is to be told all the same.
+        values("key.bias", &[hidden])?;
         let keys = key.chunks_exact(head * hidden).map(|matrix| {
             let rows = (0..hidden).flat_map(|at| matrix.iter().skip(at).step_by(hidden));
             let weights = Numbers::Floats(rows.copied().collect());
