@@ -3,6 +3,9 @@
 //! Sizes and numbers are drawn; each test prints its seed, and `MAITRED_SEED` repeats
 //! it.
 
+// Elsewhere the address sanitizer sees more.
+#[cfg(all(target_arch = "aarch64", unix, not(miri)))]
+mod fence;
 mod plain;
 
 use fastrand::Rng;
@@ -10,6 +13,10 @@ use maitred_kernels::{
     Activation, Asking, Attention, Columns, Embedding, Format, Isa, Linear, Norm, Operand,
     Sequences, Weights, Words,
 };
+
+#[cfg(all(target_arch = "aarch64", unix, not(miri)))]
+#[global_allocator]
+static FENCE: fence::Fence = fence::Fence;
 
 const ACTIVATIONS: [Activation; 5] =
     [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
