@@ -6,6 +6,8 @@ mod connections;
 mod drain;
 mod http2;
 mod operators;
+mod pages;
+mod refusals;
 mod requests;
 mod tls;
 
