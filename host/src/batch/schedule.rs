@@ -8,7 +8,9 @@
 //!    takes nobody down with it twice (unless someone older has waited longer
 //!    than rule 2 allows);
 //! 2. pairs that have waited `queue_cuts_max` cuts, oldest first;
-//! 3. by priority, then fair share between routes, then arrival.
+//! 3. by priority, then fair share between routes, then arrival, and of a ticket the
+//!    longest pairs first: what replicas share then ends in small pieces, and on all of
+//!    them at about the same time.
 //!
 //! Deadlines only expire; they do not jump the queue.
 //!
@@ -26,6 +28,7 @@
 //! at most `queue_cuts_max` cuts and two for each pair of those tickets; two,
 //! because a pair is tried at most twice.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -139,14 +142,16 @@ impl Schedule {
     pub fn push(&mut self, entry: Entry, now: Instant) -> TicketId {
         let id = TicketId(self.pushed);
         self.pushed += 1;
-        let fresh: VecDeque<Waiting> =
+        let mut fresh: Vec<Waiting> =
             (0..).zip(entry.tokens).map(|(pair, tokens)| Waiting { pair, tokens }).collect();
+        fresh.sort_unstable_by_key(|waiting| (Reverse(waiting.tokens), waiting.pair));
         let mut lane = 0;
         if !fresh.is_empty() {
             self.queued.pairs += fresh.len();
             self.queued.tokens += fresh.iter().map(|pair| pair.tokens as usize).sum::<usize>();
             self.waiting.insert(id);
-            lane = self.lanes[entry.priority as usize].enter(&entry.route, entry.weight, id, fresh);
+            let lanes = &mut self.lanes[entry.priority as usize];
+            lane = lanes.enter(&entry.route, entry.weight, id, fresh.into());
         }
         self.deadlines.insert((entry.deadline, id));
         let ticket = Ticket {

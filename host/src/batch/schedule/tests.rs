@@ -117,7 +117,13 @@ fn batches_are_cut_in_order_and_to_size() {
         "a pair longer than the budget goes alone",
         vec![push("a", &[5, 500, 5])],
         shape(100),
-        &[&[(0, 0)], &[(0, 1)], &[(0, 2)]],
+        &[&[(0, 1)], &[(0, 0), (0, 2)]],
+    );
+    check(
+        "of a ticket the longest pairs first",
+        vec![push("a", &[10, 40, 20, 30]), push("a", &[50])],
+        shape(50),
+        &[&[(0, 1)], &[(0, 2), (0, 3)], &[(0, 0)], &[(1, 0)]],
     );
     check(
         "pairs are bounded, too",
@@ -146,19 +152,19 @@ fn padded_batches_hold_pairs_of_similar_length() {
         "the nearest lengths around the first pair",
         vec![push("a", &[10, 50, 11, 49, 12])],
         padded(110),
-        &[&[(0, 0), (0, 2), (0, 4)], &[(0, 1), (0, 3)]],
+        &[&[(0, 1), (0, 3)], &[(0, 0), (0, 2), (0, 4)]],
     );
     check(
         "the budget counts padding",
         vec![push("a", &[10, 10, 12, 12])],
         padded(40),
-        &[&[(0, 0), (0, 1), (0, 2)], &[(0, 3)]],
+        &[&[(0, 0), (0, 2), (0, 3)], &[(0, 1)]],
     );
     check(
         "over tickets and routes",
         vec![push("a", &[10, 90]), push("b", &[88, 11])],
         padded(200),
-        &[&[(0, 0), (1, 1)], &[(0, 1), (1, 0)]],
+        &[&[(0, 1), (1, 0)], &[(0, 0), (1, 1)]],
     );
     check(
         "what would be mostly padding waits for its own batch",
@@ -174,8 +180,8 @@ fn padded_batches_hold_pairs_of_similar_length() {
     );
     check(
         "a lower priority never goes before a higher one for its length",
-        vec![push("a", &[10]).priority(Low), push("b", &[10, 90])],
-        padded(30),
+        vec![push("a", &[90]).priority(Low), push("b", &[90, 10])],
+        padded(200),
         &[&[(1, 0)], &[(1, 1)], &[(0, 0)]],
     );
     check(
@@ -184,6 +190,27 @@ fn padded_batches_hold_pairs_of_similar_length() {
         padded(40),
         &[&[(0, 0), (1, 0), (1, 1)]],
     );
+}
+
+/// As long as the longest of them, or as an even part of all: within a tenth.
+#[test]
+fn replicas_that_share_a_request_end_together() {
+    let lengths: Vec<u32> = (0..96).map(|pair| 30 + pair * 37 % 121).collect();
+    let longest = lengths.iter().max().copied().unwrap_or(0);
+    for replicas in [2, 4, 16, 32, 64, 128] {
+        let shape = Shape { replicas, tokens_min: 48, ..shape(384) };
+        let mut schedule = Schedule::new(1000, Duration::ZERO);
+        add(&mut schedule, push("a", &lengths), Instant::now());
+        let mut ends = vec![0; replicas];
+        while schedule.queued().pairs > 0 {
+            // Whoever is idle first, for as long as the batch has tokens.
+            let end = ends.iter_mut().min().expect("there are replicas");
+            *end += schedule.cut(&shape).iter().map(|slot| slot.tokens).sum::<u32>();
+        }
+        let even = lengths.iter().sum::<u32>().div_ceil(replicas as u32).max(longest);
+        let last = ends.into_iter().max().unwrap_or(0);
+        assert!(10 * last <= 11 * even, "{replicas} replicas end at {last}, not near {even}");
+    }
 }
 
 #[test]
