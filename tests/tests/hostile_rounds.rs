@@ -19,9 +19,9 @@ const ATTACKERS: usize = 8;
 const ATTACKS: usize = 4;
 /// Just enough for all of them.
 const INSTANCES_MAX: u32 = 24;
-/// What memory may differ by after the first round, which fills pools and
-/// caches.
-const RESIDENT_SHARE_MAX: f64 = 0.03;
+/// What memory may grow by after the first two rounds, of which the first fills pools
+/// and caches. That it shrinks is the system's doing, and nobody's fault.
+const GROWTH_MAX: f64 = 0.03;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_good_requests_beside_all_attacks() {
@@ -62,10 +62,10 @@ async fn a_thousand_good_requests_beside_all_attacks() {
         resident.extend(resident_bytes(std::process::id()));
     }
     println!("resident bytes after each round: {resident:?}");
-    if let [_, later @ ..] = &resident[..]
-        && let (Some(least), Some(most)) = (later.iter().min(), later.iter().max())
+    if let [_, before, later @ ..] = &resident[..]
+        && let Some(most) = later.iter().max()
     {
-        let share = (most - least) as f64 / *least as f64;
-        assert!(share <= RESIDENT_SHARE_MAX, "{resident:?} differ by {share}");
+        let growth = *most as f64 / *before as f64 - 1.0;
+        assert!(growth <= GROWTH_MAX, "{resident:?} grew by {growth}");
     }
 }
