@@ -327,7 +327,8 @@ impl Schedule {
         self.take(picks)
     }
 
-    /// Pairs as they come; for engines to which lengths do not matter.
+    /// Pairs in their order; for engines to which it does not matter what else is in a
+    /// batch.
     fn pick_in_order(&self, shape: &Shape, share: usize) -> Vec<Pick> {
         let mut load = Load::default();
         let fitting = InOrder::new(self).take_while(|pick| {

@@ -8,7 +8,10 @@ use std::ptr::{NonNull, null_mut};
 
 use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE};
 
-pub struct Fence;
+struct Fence;
+
+#[global_allocator]
+static FENCE: Fence = Fence;
 
 /// The largest page that 64-bit ARM has, a multiple of the others, and the smallest.
 const PAGE: usize = 1 << 16;

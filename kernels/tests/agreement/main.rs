@@ -14,10 +14,6 @@ use maitred_kernels::{
     Sequences, Weights, Words,
 };
 
-#[cfg(all(target_arch = "aarch64", unix, not(miri)))]
-#[global_allocator]
-static FENCE: fence::Fence = fence::Fence;
-
 const ACTIVATIONS: [Activation; 5] =
     [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
 
