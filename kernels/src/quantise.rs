@@ -50,7 +50,7 @@ impl Work for Quantise<'_> {
             for (part, bytes) in values.chunks(V::LANES).zip(bytes.chunks_exact_mut(V::LANES)) {
                 let x = v.load_part(part, 0.0);
                 let x = v.mul_add(x, v.splat(steps), v.splat(middle));
-                v.store_bytes(v.round(v.clamp(x, 0.0, 255.0)), bytes);
+                v.store_bytes(v.round(x), bytes);
             }
             for place in [above.outlier, below.outlier].into_iter().flatten() {
                 bytes[place] = (middle as u8).wrapping_sub(V::BYTE_OFFSET);
@@ -91,18 +91,15 @@ impl<'a> End<'a> {
         if self.most - next > worth
             && let Some(lane) = self.lanes.iter().position(|most| *most == self.most)
         {
-            let (mut place, mut most, mut next) = (lane, 0.0, next);
-            for at in (lane..self.values.len()).step_by(V::LANES) {
+            let column = (lane..self.values.len()).step_by(V::LANES);
+            let (mut most, mut next) = (0.0, next);
+            for at in column.clone() {
                 let x = self.sign * self.values[at];
-                if x > most {
-                    next = larger(most, next);
-                    (place, most) = (at, x);
-                } else {
-                    next = larger(x, next);
-                }
+                next = larger(next, smaller(most, x));
+                most = larger(most, x);
             }
             if self.most - next > worth {
-                self.outlier = Some(place);
+                self.outlier = column.into_iter().find(|at| self.sign * self.values[*at] == most);
                 self.most = next;
             }
         }
@@ -131,4 +128,9 @@ fn next(mut most: [f32; LANES_MAX]) -> f32 {
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
+}
+
+#[inline(always)]
+fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
 }

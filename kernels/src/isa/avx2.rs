@@ -149,7 +149,7 @@ impl<const VNNI: bool> Vectors for Avx2<VNNI> {
         unsafe {
             let (low, high) =
                 (_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
-            let words = _mm_packus_epi32(low, high);
+            let words = _mm_packs_epi32(low, high);
             _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packus_epi16(words, words));
         }
     }

@@ -162,7 +162,10 @@ impl<const BF16: bool> Vectors for Avx512<BF16> {
     #[inline(always)]
     fn store_bytes(self, values: __m512i, to: &mut [u8]) {
         assert!(to.len() >= Self::LANES);
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(values)) }
+        unsafe {
+            let bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(values, _mm512_setzero_si512()));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes)
+        }
     }
 
     #[inline(always)]

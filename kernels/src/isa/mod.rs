@@ -176,8 +176,8 @@ pub trait Vectors: Copy {
     fn whole(self, a: Self::F32) -> Self::F32 {
         self.float(self.round(a))
     }
-    /// Each lane as a byte less [`BYTE_OFFSET`](Self::BYTE_OFFSET); the values are 0
-    /// to 255.
+    /// Each lane, or what is nearest to it of 0 to 255, as a byte less
+    /// [`BYTE_OFFSET`](Self::BYTE_OFFSET).
     fn store_bytes(self, values: Self::I32, to: &mut [u8]);
 
     fn splat_lane(self, lane: u32) -> Self::I32;

@@ -149,11 +149,12 @@ impl<const V8_6: bool> Vectors for Neon<V8_6> {
 
     #[inline(always)]
     fn store_bytes(self, values: int32x4_t, to: &mut [u8]) {
-        let signed: [i32; 4] = unsafe {
-            let signed = vsubq_s32(values, vdupq_n_s32(i32::from(Self::BYTE_OFFSET)));
-            std::mem::transmute(signed)
+        let bytes: [u8; 8] = unsafe {
+            let signed = vqsubq_s32(values, vdupq_n_s32(i32::from(Self::BYTE_OFFSET)));
+            let words = vqmovn_s32(signed);
+            std::mem::transmute(vqmovn_s16(vcombine_s16(words, words)))
         };
-        to[..Self::LANES].copy_from_slice(&signed.map(|value| value as u8));
+        to[..Self::LANES].copy_from_slice(&bytes[..Self::LANES]);
     }
 
     #[inline(always)]

@@ -102,7 +102,7 @@ impl Vectors for Scalar {
 
     #[inline(always)]
     fn store_bytes(self, values: Self::I32, to: &mut [u8]) {
-        to[..LANES].copy_from_slice(&values.map(|value| value as u8));
+        to[..LANES].copy_from_slice(&values.map(|value| value.clamp(0, 255) as u8));
     }
 
     #[inline(always)]
