@@ -9,6 +9,9 @@ const QEMU: &str = "qemu-aarch64-static";
 
 const PACKAGES: [&str; 1] = ["qemu-user-static"];
 
+/// What `-cpu max` has. The tests fail if they find anything else.
+const INSTRUCTION_SETS: &str = "neon-bf16-i8mm neon-dotprod neon scalar";
+
 /// The tests, where there is qemu or leave to install it; elsewhere it is said that they
 /// did not run.
 pub fn test_if_possible() -> anyhow::Result<()> {
@@ -26,5 +29,6 @@ pub fn test() -> anyhow::Result<()> {
     guests::add_target(TARGET)?;
     run(zig::cargo()?
         .args(["test", "--package", "maitred-kernels", "--target", TARGET])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER", format!("{QEMU} -cpu max")))
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER", format!("{QEMU} -cpu max"))
+        .env("MAITRED_ISAS", INSTRUCTION_SETS))
 }

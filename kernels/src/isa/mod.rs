@@ -30,9 +30,11 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2<false>),
     #[cfg(target_arch = "aarch64")]
-    NeonV8_6(neon::Neon<true>),
+    NeonV8_6(neon::Neon<true, true>),
     #[cfg(target_arch = "aarch64")]
-    Neon(neon::Neon<false>),
+    NeonDot(neon::Neon<true, false>),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon<false, false>),
     Scalar(scalar::Scalar),
 }
 
@@ -56,6 +58,8 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             neon::Neon::detect().map(Kind::NeonV8_6),
             #[cfg(target_arch = "aarch64")]
+            neon::Neon::detect().map(Kind::NeonDot),
+            #[cfg(target_arch = "aarch64")]
             neon::Neon::detect().map(Kind::Neon),
             Some(Kind::Scalar(scalar::Scalar)),
         ];
@@ -74,6 +78,8 @@ impl Isa {
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonV8_6(_) => "neon-bf16-i8mm",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot(_) => "neon-dotprod",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
             Kind::Scalar(_) => "scalar",
@@ -109,6 +115,8 @@ impl Isa {
             Kind::Avx2(v) => v.run(work),
             #[cfg(target_arch = "aarch64")]
             Kind::NeonV8_6(v) => v.run(work),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot(v) => v.run(work),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(v) => v.run(work),
             Kind::Scalar(v) => v.run(work),

@@ -1,6 +1,7 @@
-//! NEON with byte products (`dotprod`): 64-bit ARM since about 2018, and every Apple
-//! processor that runs macOS. Those since about 2021 (ARMv8.6: Apple's M2, Graviton 3)
-//! multiply bf16 as well, and squares of bytes (`i8mm`): two rows by two columns at once.
+//! NEON, which every 64-bit ARM has. Those since about 2018, and every Apple processor that
+//! runs macOS, have byte products (`dotprod`). Those since about 2021 (ARMv8.6: Apple's M2,
+//! Graviton 3) multiply bf16 as well, and squares of bytes (`i8mm`): two rows by two columns
+//! at once.
 
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
@@ -21,28 +22,34 @@ macro_rules! add_product {
     };
 }
 
-/// Proof that the machine has the instructions, those of ARMv8.6 among them or not: only
-/// `detect` makes one.
+/// Proof that the machine has the instructions, byte products and those of ARMv8.6 (which
+/// has them all) among them or not: only `detect` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neon<const V8_6: bool>(());
+pub struct Neon<const DOT: bool, const V8_6: bool>(());
 
-impl<const V8_6: bool> Neon<V8_6> {
+impl<const DOT: bool, const V8_6: bool> Neon<DOT, V8_6> {
     pub fn detect() -> Option<Self> {
+        const { assert!(DOT || !V8_6, "ARMv8.6 has byte products") };
         let newer = || is_aarch64_feature_detected!("bf16") && is_aarch64_feature_detected!("i8mm");
         let found = is_aarch64_feature_detected!("neon")
-            && is_aarch64_feature_detected!("dotprod")
+            && (!DOT || is_aarch64_feature_detected!("dotprod"))
             && (!V8_6 || newer());
         found.then_some(Neon(()))
     }
 }
 
+#[target_feature(enable = "neon")]
+fn compiled<W: Work>(work: W, v: Neon<false, false>) -> W::Output {
+    work.run(v)
+}
+
 #[target_feature(enable = "neon,dotprod")]
-fn compiled<W: Work>(work: W, v: Neon<false>) -> W::Output {
+fn compiled_dot<W: Work>(work: W, v: Neon<true, false>) -> W::Output {
     work.run(v)
 }
 
 #[target_feature(enable = "neon,dotprod,bf16,i8mm")]
-fn compiled_v8_6<W: Work>(work: W, v: Neon<true>) -> W::Output {
+fn compiled_v8_6<W: Work>(work: W, v: Neon<true, true>) -> W::Output {
     work.run(v)
 }
 
@@ -50,7 +57,7 @@ fn compiled_v8_6<W: Work>(work: W, v: Neon<true>) -> W::Output {
 // where `detect` found the instructions. What reads or writes memory checks the
 // slice's length first.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "argued once, above")]
-impl<const V8_6: bool> Vectors for Neon<V8_6> {
+impl<const DOT: bool, const V8_6: bool> Vectors for Neon<DOT, V8_6> {
     type F32 = float32x4_t;
     type I32 = int32x4_t;
 
@@ -63,9 +70,10 @@ impl<const V8_6: bool> Vectors for Neon<V8_6> {
     #[inline(always)]
     fn run<W: Work>(self, work: W) -> W::Output {
         unsafe {
-            match V8_6 {
-                true => compiled_v8_6(work, Neon(())),
-                false => compiled(work, Neon(())),
+            match (DOT, V8_6) {
+                (_, true) => compiled_v8_6(work, Neon(())),
+                (true, _) => compiled_dot(work, Neon(())),
+                _ => compiled(work, Neon(())),
             }
         }
     }
@@ -176,6 +184,12 @@ impl<const V8_6: bool> Vectors for Neon<V8_6> {
     #[inline(always)]
     fn dot_bytes(self, mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
         unsafe {
+            if !DOT {
+                let [a, b] = [a, b].map(|lanes| vreinterpretq_s8_s32(lanes));
+                let first = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+                let last = vmull_high_s8(a, b);
+                return vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(first), vpaddlq_s16(last)));
+            }
             add_product!("sdot", "16b", sum, a, b);
         }
         sum
@@ -325,9 +339,9 @@ unsafe fn add_squares<const R: usize, const C: usize>(
     }
 }
 
-const LANES: usize = Neon::<true>::LANES;
+const LANES: usize = Neon::<true, true>::LANES;
 /// Of any tile.
-const ROWS_MAX: usize = Neon::<true>::TILE_ROWS;
+const ROWS_MAX: usize = Neon::<true, true>::TILE_ROWS;
 
 /// sum + a bᵀ, of squares of two rows: sums in order, and eight signed bytes each.
 ///
