@@ -21,9 +21,12 @@ const BYTES_PER_TOKEN: usize = 8;
 
 /// Bytes of a text that are read at most for each token that a pair may have. What is
 /// behind them counts as truncated. Only a text of very long words or much white space has that
-/// many; one of a letter and a full stop in turn has one byte a token, and a
-/// megabyte of it would take the tokenizer a second and 400 MB.
+/// many.
 const BYTES_PER_TOKEN_MAX: usize = 128;
+
+/// Bytes of a text that are read at most. One of a letter and a full stop in turn has one byte a
+/// token, and a megabyte of it would take the tokenizer a second and 400 MB.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
 
 pub struct PairEncoder {
     tokenizer: Tokenizer,
@@ -134,7 +137,7 @@ impl PairEncoder {
 
     /// Bytes that are read of a text.
     fn text_bytes_max(&self) -> usize {
-        self.length_max.saturating_mul(BYTES_PER_TOKEN_MAX)
+        self.length_max.saturating_mul(BYTES_PER_TOKEN_MAX).min(TEXT_BYTES_MAX)
     }
 
     /// Encodes a query, which is read whole, as far as texts may be: its length
@@ -201,8 +204,8 @@ impl PairEncoder {
         let limit = self.text_bytes_max();
         let mut bytes = tokens.saturating_mul(BYTES_PER_TOKEN);
         while self.cuts
-            && bytes < limit
             && let Some(prefix) = prefix(text, bytes)
+            && prefix.len() <= limit
         {
             let ids = read(prefix)?;
             if ids.len() >= tokens {

@@ -186,13 +186,14 @@ fn a_megabyte_is_not_read_to_keep_a_few_words() {
     assert!(read(&"bread and tides ".repeat(20)).whole);
 }
 
-/// Nowhere to cut, and more bytes than anyone should read.
+/// Nowhere to cut, or not soon, and more bytes than anyone should read.
 #[test]
 fn no_text_is_read_without_end() {
     let encoder = encoder(BERT, 64, Truncation::LongestFirst);
     let read_max = encoder.text_bytes_max();
-    for text in ["a.", "語", "a", "\u{300}", " ", "a\n"] {
-        let long = text.repeat(16 * 1024 * 1024 / text.len());
+    let cut_late = "a.".repeat(1_000_000) + "a " + &"a.".repeat(3_000_000);
+    for text in ["a.", "語", "a", "\u{300}", " ", "a\n", &cut_late] {
+        let long = text.repeat((16 * 1024 * 1024 / text.len()).max(1));
         let document = encoder.first_ids(&long, 64).unwrap();
         let query = encoder.query(&long).unwrap();
         for ids in [&document.ids, &query.ids] {
