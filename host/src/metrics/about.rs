@@ -95,9 +95,11 @@ What `/metrics` on the operators' listener says, in OpenMetrics 1.0. Made by the
 `MAITRED_BLESS=1` writes it anew.
 
 Labels hold names out of the configuration or words of the lists below, so no client can make
-a series. A family appears with its first series, and a series with its first event; what is not
-measured is absent, and never 0. Histograms have `_bucket`, `_sum` and `_count`. There are no
-exemplars: the log line of each request has its `trace_id` beside the times of its stages.
+a series. Families without labels are there from the start, at 0 before their first event, and
+so are those of a model or a policy once it is loaded (but for `maitred_replica_state`). Other
+series appear with their first event, and what cannot be measured is absent. Histograms have
+`_bucket`, `_sum` and `_count`. There are no exemplars: the log line of each request has its
+`trace_id` beside the times of its stages.
 
 `deploy/` has rules and a dashboard that use them.
 

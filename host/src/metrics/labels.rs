@@ -34,7 +34,8 @@ label_sets! {
     RouteStatus {
         /// a route, or `none` where none was found
         route: String,
-        /// how the client speaks, such as `tei` or `rerank-v2`, or `none`
+        /// how the client speaks, such as `tei` or `rerank-v2`, `try` for the operators'
+        /// page, or `none`
         dialect: String,
         /// of HTTP; 499 where the client left
         status: u16,

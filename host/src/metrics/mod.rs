@@ -113,7 +113,7 @@ fn sentence(comment: &'static str) -> &'static str {
 }
 
 families! {
-    /// Answered requests by route, dialect and status.
+    /// Requests by route, dialect and status.
     requests: Family<RouteStatus, Counter>;
     /// Requests that got no ranking, by what was wrong.
     errors: Family<RouteError, Counter>;
@@ -159,7 +159,7 @@ families! {
     pairs: Family<Model, Counter>;
     /// Pairs not scored because their request holds an identical one.
     pairs_shared: Family<Model, Counter>;
-    /// Pairs that lost tokens to the model's length limit.
+    /// Pairs that lost tokens to a limit: the model's, the client's, or that of a text's bytes.
     pairs_truncated: Family<Model, Counter>;
     /// Pairs that left the queue at their deadline.
     pairs_expired: Family<Model, Counter>;
