@@ -2,17 +2,21 @@
 
 Every server is started once, with the settings that `tune.py` found for each load, and they take turns
 under each load, every other round backwards. Ratios are of windows of the same round, so what the
-machine does meanwhile happens to both. Writes `peers-MODEL.jsonl`, a record of the harness a window, and
-`peers-MODEL.md`; ctrl-c ends early and still writes the tables of the rounds that are whole.
+machine does meanwhile happens to both. What nobody has tuned is left out, and the report says so; it is an
+error if both the peer and the load were asked for. Writes `peers-MODEL.jsonl`, a record of the harness a
+window, and `peers-MODEL.md`; ctrl-c ends early and still writes the tables of the rounds that are whole.
 """
 
 import argparse
 import json
 import math
+import os
 import pathlib
 import platform
+import shlex
 import statistics
 import subprocess
+import sys
 
 import texts
 from servers import ROOT, Machine, Servers, Settings, installed, ours, peer
@@ -31,8 +35,8 @@ SAME_MODEL_QUERIES = 4
 
 
 def start(machine, servers, precisions, wanted, tuned, loads):
-    """By precision and load, who takes part. A peer runs once for each of its settings."""
-    plan = {}
+    """By precision and load, who takes part; and what nobody has tuned. A peer runs once for each of its settings."""
+    plan, untuned = {}, []
     for precision in precisions:
         usual, peers = GROUPS[precision]
         peers = [(backend, same) for backend, same in peers if installed(backend)]
@@ -44,12 +48,17 @@ def start(machine, servers, precisions, wanted, tuned, loads):
             for backend, same in peers:
                 settings = tuned.get(f"{backend} {same}", {}).get(str(load))
                 if settings is None:
-                    raise SystemExit(f"nobody has tuned {backend} {same} at {load}; tune.py does")
+                    without = f"{backend} {same} at {load}"
+                    if wanted and loads:
+                        raise SystemExit(f"nobody has tuned {without}; tune.py does")
+                    print(f"left out: nobody has tuned {without}; tune.py does", flush=True)
+                    untuned.append(without)
+                    continue
                 spec = peer(backend, same, Settings.parse(settings))
                 if spec not in up:
                     up[spec] = servers.start(spec)
                 plan[precision, load].append(up[spec])
-    return plan
+    return plan, untuned
 
 
 def of_maitred(precision):
@@ -92,7 +101,7 @@ def run(machine, plan, rounds, seconds, records):
 
 def report(windows, machine_text):
     """The tables, of windows and of nothing else."""
-    text = f"# maitred and its peers\n\n{machine_text}\n"
+    text = f"# maitred and its peers\n\n{machine_text}"
     for precision in GROUPS:
         for load in dict.fromkeys(window.load for window in windows):
             chosen = [w for w in windows if w.record["peers"]["precision"] == precision and w.load == load]
@@ -168,6 +177,21 @@ def machine_facts(maitred):
     return {"cpu": cpu, "commit": git.stdout.strip() or None, "maitred": version.stdout.strip()}
 
 
+def command():
+    """What was run, so that it can be again."""
+    return shlex.join(["python", *map(from_root, [str(pathlib.Path(__file__).resolve()), *sys.argv[1:]])])
+
+
+def from_root(word):
+    """A word of the command line. Paths in the repository begin there; of others the last part is enough, as
+    where it lies is this machine's business."""
+    flag, equals, value = word.rpartition("=")
+    if os.sep not in value:
+        return word
+    path = pathlib.Path(os.path.abspath(value))
+    return flag + equals + (str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maitred", type=pathlib.Path, default=ROOT / "target/release/maitred")
@@ -182,8 +206,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=5, help="of a window")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target/peers/results")
     arguments = parser.parse_args()
-    tuned = arguments.tuned or pathlib.Path(__file__).parent / "tuned" / f"{arguments.model}.json"
-    tuned = json.loads(tuned.read_text())
+    file = arguments.tuned or pathlib.Path(__file__).parent / "tuned" / f"{arguments.model}.json"
+    tuned = json.loads(file.read_text()) if arguments.tuned or file.exists() else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
     records = arguments.out / f"peers-{arguments.model}.jsonl"
 
@@ -191,7 +215,7 @@ def main():
     windows = []
     try:
         with Servers(machine) as servers:
-            plan = start(machine, servers, arguments.precisions, arguments.peers, tuned, arguments.loads)
+            plan, untuned = start(machine, servers, arguments.precisions, arguments.peers, tuned, arguments.loads)
             check_scores(servers.up)
             for windows in run(machine, plan, arguments.rounds, arguments.seconds, records):
                 pass
@@ -202,10 +226,13 @@ def main():
         rounds = len({window.round for window in windows})
         chain = ", ".join(policy.stem for policy in arguments.policy) or "none"
         about = (
-            f"{facts['cpu']}; {facts['maitred']}, commit {facts['commit']}; model {arguments.model}; {rounds} rounds; "
+            f"{facts['cpu']}; {facts['maitred']}, commit {facts['commit']}; model {arguments.model}; "
+            f"{rounds} of {arguments.rounds} rounds, windows of {arguments.seconds:g} s; "
             f"policies in front of maitred's model: {chain}. Records: {records.name}. Medians over the rounds; "
-            "ratios are of windows of a round, with the 95 % interval of their median."
+            f"ratios are of windows of a round, with the 95 % interval of their median.\n\n    {command()}\n"
         )
+        if untuned:
+            about += f"\nLeft out, since nobody has tuned it: {', '.join(untuned)}.\n"
         text = report(windows, about)
         records.with_suffix(".md").write_text(text)
         print(text)

@@ -1,15 +1,17 @@
-"""How far each server's scores are from the reference: `truth.py --maitred FILE`, some twenty-five minutes.
+"""How far each server's scores are from the reference: `truth.py --maitred FILE`, some thirty-five minutes.
 
 The reference is what the goldens were made with (transformers, f32, eager attention, one pair at a time)
-on the dequantised twelve-layer weights; it takes some minutes, and is kept. Every server is then asked
-for the same pairs over HTTP. Besides the imported int8 weights, maitred is asked with the f32 weights that
-it quantised itself. Writes `truth.json` and `truth.md`.
+on a model's f32 weights; it takes some minutes a model, and is kept. Every server is then asked for the
+same pairs over HTTP. Weights of `l12` have been int8, so nothing is lost where they become int8 again.
+`l12-float` is on no such grid: what maitred's own quantising costs is measured on it. Writes `truth.json`
+and `truth.md`.
 """
 
 import argparse
 import concurrent.futures
 import json
 import pathlib
+import shutil
 import statistics
 import sys
 
@@ -17,33 +19,47 @@ import texts
 from compare import machine_facts, table
 from servers import ROOT, Machine, Servers, Settings, installed, ours, peer
 
-MODEL = "l12"
+MODELS = ("l12", "l12-float")
 # What a cross-encoder says below this is that a document has nothing to do with the query; the order
 # among such documents is of no use to anybody.
 FLOOR = -10.0
+# A query whose first two documents are nearer to each other says little of who puts which of them first.
+NEAR = 0.05
 SETTINGS = Settings(2, 1, 1)
 # Where batches are padded, scores can depend on their neighbours.
 BATCHED = Settings(2, 1, 8, True)
 
 
 def subjects(machine):
-    """Everything whose scores are compared."""
-    models = machine.models / MODEL
-    quantised = models / "maitred-quantised"
-    machine.run("model", "quantize", models, "--out", quantised)
-    yield ours("f32")
-    yield ours("bf16")
-    yield ours("int8")
-    yield ours("int8", name="maitred int8, quantised by maitred", source=str(quantised))
-    yield peer("onnxruntime", "f32", SETTINGS)
-    yield peer("onnxruntime", "int8", SETTINGS)
-    yield peer("onnxruntime", "int8", BATCHED, name="onnxruntime int8, batches of 8")
-    yield peer("infinity", "int8", BATCHED)
-    yield peer("openvino", "f32", SETTINGS)
-    yield peer("openvino", "bf16", SETTINGS)
-    yield peer("openvino", "int8", SETTINGS)
-    yield peer("sentence-transformers", "f32", BATCHED)
-    yield peer("sentence-transformers", "bf16", BATCHED)
+    """Everything whose scores are compared with the reference of the machine's model."""
+    by_maitred = ours("int8", name="maitred int8, quantised by maitred", source=quantised(machine))
+    if machine.model == "l12-float":  # there is nothing to import, and nothing in int8 for others
+        folder = str(machine.models / machine.model)
+        return [ours("f32", source=folder), ours("bf16", source=folder), by_maitred]
+    return [
+        ours("f32"),
+        ours("bf16"),
+        ours("int8"),
+        by_maitred,
+        peer("onnxruntime", "f32", SETTINGS),
+        peer("onnxruntime", "int8", SETTINGS),
+        peer("onnxruntime", "int8", BATCHED, name="onnxruntime int8, batches of 8"),
+        peer("infinity", "int8", BATCHED),
+        peer("openvino", "f32", SETTINGS),
+        peer("openvino", "bf16", SETTINGS),
+        peer("openvino", "int8", SETTINGS),
+        peer("sentence-transformers", "f32", BATCHED),
+        peer("sentence-transformers", "bf16", BATCHED),
+    ]
+
+
+def quantised(machine):
+    """The folder that this maitred makes of the f32 weights. What an earlier one made would be in its way."""
+    source = machine.models / machine.model
+    folder = source / "maitred-quantised"
+    shutil.rmtree(folder, ignore_errors=True)
+    machine.run("model", "quantize", source, "--out", folder)
+    return str(folder)
 
 
 def reference_logits(folder, asked):
@@ -70,7 +86,7 @@ def reference_logits(folder, asked):
 
 
 def kept_reference(folder, asked, out):
-    file = out / f"reference-{texts.digest(asked)}.json"
+    file = out / f"reference-{folder.name}-{texts.digest(asked)}.json"
     if not file.exists():
         file.write_text(json.dumps(reference_logits(folder, asked)))
     return json.loads(file.read_text())
@@ -87,7 +103,17 @@ def figures(expected, found):
         "difference_max": max(differences),
         "same_first_share": statistics.fmean(first),
         "spearman_mean": statistics.fmean(orders),
-        "spearman_queries": len(orders),
+    }
+
+
+def about(expected):
+    """What the reference itself says of how much its figures can tell."""
+    judged = [sum(logit > FLOOR for logit in one) for one in expected]
+    firsts = [sorted(one)[-2:] for one in expected]
+    return {
+        "documents_above_floor": sum(judged),
+        "queries_with_an_order": sum(count > 1 for count in judged),
+        "queries_with_near_firsts": sum(first - second < NEAR for second, first in firsts),
     }
 
 
@@ -122,33 +148,9 @@ def ask(server, asked):
         return list(pool.map(lambda one: server.logits(*one), asked))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--maitred", type=pathlib.Path, default=ROOT / "target/release/maitred")
-    parser.add_argument("--models", type=pathlib.Path, default=ROOT / "target/peers/models")
-    parser.add_argument("--queries", type=int, default=552)
-    parser.add_argument("--servers", nargs="+", help="by name, such as \"maitred int8\"; all if absent")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target/peers/results")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-
-    asked = texts.questions(arguments.queries)
-    machine = Machine(arguments.maitred, arguments.models, MODEL, [], ROOT / "target/peers/logs")
-    expected = kept_reference(arguments.models / MODEL, asked, arguments.out)
-    judged = sum(logit > FLOOR for one in expected for logit in one)
-    found = {}
-    for spec in subjects(machine):
-        if (arguments.servers and spec.name not in arguments.servers) or not installed(spec.backend):
-            continue
-        with Servers(machine) as servers:
-            server = servers.start(spec, optional=spec.backend == "maitred")
-            if server:
-                found[spec.name] = figures(expected, ask(server, asked))
-                print(spec.name, found[spec.name], flush=True)
-
-    facts = {"text": texts.digest(asked), "queries": len(asked), "documents": texts.DOCUMENTS}
-    facts |= {"documents_above_floor": judged} | machine_facts(arguments.maitred)
-    (arguments.out / "truth.json").write_text(json.dumps({"facts": facts, "servers": found}, indent=2) + "\n")
+def section(found):
+    """What was found with one model."""
+    heads = ["server", "mean difference of a logit", "largest", "same first document", "Spearman above the floor"]
     rows = [
         [
             name,
@@ -157,15 +159,50 @@ def main():
             f"{one['same_first_share'] * 100:.1f} %",
             f"{one['spearman_mean']:.4f}",
         ]
-        for name, one in found.items()
+        for name, one in found["servers"].items()
     ]
-    heads = ["server", "mean difference of a logit", "largest", "same first document", "Spearman above the floor"]
-    queries = max(one["spearman_queries"] for one in found.values())
-    text = (
-        f"# Scores against the reference\n\n{len(asked)} queries with {texts.DOCUMENTS} documents (text {facts['text']}), "
-        f"of which {judged} are above a logit of {FLOOR:g}, in {queries} queries two or more. "
-        f"{facts['cpu']}, commit {facts['commit']}.\n\n{table(heads, rows)}"
+    return (
+        f"In the reference, {found['documents_above_floor']} documents are above a logit of {FLOOR:g}, in "
+        f"{found['queries_with_an_order']} queries two or more; in {found['queries_with_near_firsts']} queries the "
+        f"first two documents are less than {NEAR:g} apart.\n\n{table(heads, rows)}"
     )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--maitred", type=pathlib.Path, default=ROOT / "target/release/maitred")
+    parser.add_argument("--models", type=pathlib.Path, default=ROOT / "target/peers/models")
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="all if absent")
+    parser.add_argument("--queries", type=int, default=552)
+    parser.add_argument("--servers", nargs="+", help="by name, such as \"maitred int8\"; all if absent")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target/peers/results")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    asked = texts.questions(arguments.queries)
+    found = {}
+    for model in arguments.model:
+        machine = Machine(arguments.maitred, arguments.models, model, [], ROOT / "target/peers/logs")
+        expected = kept_reference(arguments.models / model, asked, arguments.out)
+        found[model] = about(expected) | {"servers": {}}
+        for spec in subjects(machine):
+            if (arguments.servers and spec.name not in arguments.servers) or not installed(spec.backend):
+                continue
+            with Servers(machine) as servers:
+                server = servers.start(spec, optional=spec.backend == "maitred")
+                if server:
+                    one = figures(expected, ask(server, asked))
+                    found[model]["servers"][spec.name] = one
+                    print(f"{model}: {spec.name}", one, flush=True)
+
+    facts = {"text": texts.digest(asked), "queries": len(asked), "documents": texts.DOCUMENTS}
+    facts |= machine_facts(arguments.maitred)
+    (arguments.out / "truth.json").write_text(json.dumps({"facts": facts, "models": found}, indent=2) + "\n")
+    text = (
+        f"# Scores against the reference\n\n{len(asked)} queries with {texts.DOCUMENTS} documents "
+        f"(text {facts['text']}). {facts['cpu']}, commit {facts['commit']}.\n"
+    )
+    text += "".join(f"\n## {model}\n\n{section(one)}" for model, one in found.items())
     (arguments.out / "truth.md").write_text(text)
     print(text)
 

