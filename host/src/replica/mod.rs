@@ -263,7 +263,13 @@ impl Replica {
 
     /// Neither up nor likely to be up soon.
     pub fn is_lost(&self) -> bool {
-        !self.state().is_up() && self.failures >= HOPE_FAILURES_MAX
+        let hopeless = self.failures >= HOPE_FAILURES_MAX || self.hung() >= HUNG_THREADS_MAX;
+        !self.state().is_up() && hopeless
+    }
+
+    /// Former threads that hang.
+    fn hung(&self) -> usize {
+        self.former.iter().filter(|former| former.hung && !former.handle.is_finished()).count()
     }
 
     /// When [`Replica::tend`] has something to do.
@@ -324,7 +330,7 @@ impl Replica {
             return self.fail(Failure::Hung(self.limit), now);
         }
         self.join_finished();
-        if self.former.iter().filter(|former| former.hung).count() >= HUNG_THREADS_MAX {
+        if self.hung() >= HUNG_THREADS_MAX {
             let restart_at = now + self.pause();
             self.phase =
                 Phase::Failed { reason: "too many of its threads hang".into(), restart_at };
