@@ -1,9 +1,10 @@
 ;; A policy around a core module: the types of `wit/rerank.wit`, and a lifted
 ;; function. What is in `cores/` takes the place of the line CORE. It defines
 ;; `$core`, an instance with a `memory`, a `realloc`, and `rerank`, which takes
-;; where the query and the documents are and returns where its answer is.
-(component
-  (import "maitred:rerank/types@0.1.0" (instance $types
+;; where the query and the documents are and returns where its answer is; or it defines the
+;; function `$rerank`, and then the line LIFT stands for nothing.
+(component $root
+  (type $types-type (instance
     (type $value-type (variant
       (case "text" string) (case "integer" s64) (case "number" f64)
       (case "boolean" bool) (case "texts" (list string))))
@@ -26,12 +27,11 @@
       (case "invalid" string) (case "denied" string) (case "overloaded" u32)
       (case "deadline-exceeded") (case "unavailable" string) (case "internal" string)))
     (export "error" (type (eq $error-type)))))
+  (import "maitred:rerank/types@0.1.0" (instance $types (type $types-type)))
   (alias export $types "request" (type $request))
   (alias export $types "ranking" (type $ranking))
   (alias export $types "error" (type $error))
   CORE
-  (func $rerank async (param "request" $request) (result (result $ranking (error $error)))
-    (canon lift (core func $core "rerank") (memory (core memory $core "memory"))
-      (realloc (core func $core "realloc"))))
+  LIFT
   (instance $policy (export "rerank" (func $rerank)))
   (export "maitred:rerank/rerank@0.1.0" (instance $policy)))

@@ -34,8 +34,9 @@ fn written_by_hand(name: &str) -> Option<String> {
 
 /// The text of a policy, given that of its core.
 fn around(core: &str) -> String {
-    let policy = std::fs::read_to_string(hostile().join("policy.wat"));
-    policy.expect("cores have a policy around them").replace("  CORE\n", core)
+    let part = |file| std::fs::read_to_string(hostile().join(file)).expect("cores have a policy");
+    let lift = if core.contains("(func $rerank)") { String::new() } else { part("lift.wat") };
+    part("policy.wat").replace("  CORE\n", core).replace("  LIFT\n", &lift)
 }
 
 fn hostile() -> PathBuf {

@@ -16,8 +16,8 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use super::failure::Failure;
 
 /// Core wasm instances of one component: Rust guests have three, interpreters
-/// linked from shared libraries some dozens.
-pub(super) const CORE_INSTANCES_MAX: u32 = 64;
+/// linked from shared libraries some twenty.
+pub(super) const CORE_INSTANCES_MAX: u32 = 32;
 /// Memories of one component.
 pub(super) const MEMORIES_MAX: u32 = 4;
 /// Tables of one component.

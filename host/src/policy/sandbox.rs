@@ -24,9 +24,10 @@ use crate::metrics::{Metrics, RouteShed};
 /// Metadata of one instance; wasmtime's default of 1 MiB is too small for
 /// interpreters.
 const METADATA_BYTES_MAX: usize = 8 << 20;
-/// Stacks per instance: one to instantiate and run it, and one for each of its
-/// own tasks that wait in the middle of a synchronous call.
-const STACKS_PER_INSTANCE: u32 = 4;
+/// Stacks per instance: one to instantiate and run it, and one for each component within it that
+/// waits in the middle of a synchronous call, in which it cannot be entered again. Each has a core
+/// instance of its own. They are addresses until somebody uses them.
+const STACKS_PER_INSTANCE: u32 = 1 + CORE_INSTANCES_MAX;
 /// Bytes of a used memory that are cleared by writing instead of being given
 /// back to the kernel, so that the next call meets no page faults. A Rust guest
 /// needs 1 MiB for its stack alone if nobody tells its linker otherwise; with

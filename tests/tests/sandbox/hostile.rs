@@ -88,7 +88,7 @@ hostile! {
     sends_repeated_index => Fails("contract", "named document 0 (part 0) twice"),
     sends_wrong_index => Fails("contract", "named document 999 (part 0), which it did not receive"),
     sleeps => Late,
-    takes_all_stacks => Fails("trap", "cannot enter component instance"),
+    takes_all_stacks => OVER_CPU,
     too_many_memories => NotLoaded("too_many_memories"),
     too_many_results => Fails("contract", "answered with 100000 results, over the limit"),
     trap => Fails("trap", "trapped: wasm trap: wasm `unreachable` instruction executed"),

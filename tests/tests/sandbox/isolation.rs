@@ -59,6 +59,29 @@ async fn full_is_an_answer_and_not_a_queue() {
     assert!(matches!(answer, Err(Error::Overloaded { .. })), "{answer:?}");
 }
 
+/// As many at once as one policy may have.
+#[tokio::test]
+async fn the_stacks_that_guests_hold_are_nobody_elses() {
+    let lab = Lab::new(16);
+    let good = lab.chain(vec![lab.link("passes_on").await], OnFailure::Fail);
+    let bad = lab.chain(vec![lab.link("takes_all_stacks").await], OnFailure::Fail);
+    let attacks = async {
+        let attacks = (0..12).map(|_| ask(&bad, request(), HUNG));
+        for answer in join_all(attacks).await {
+            assert!(matches!(answer, Err(Error::PolicyFailed { .. })), "{answer:?}");
+        }
+    };
+    let flow = async {
+        loop {
+            assert_eq!(ask(&good, request(), HUNG).await, Ok(ranked_by_words()));
+        }
+    };
+    tokio::select! {
+        () = attacks => {}
+        () = flow => unreachable!(),
+    }
+}
+
 #[tokio::test]
 async fn a_guest_that_would_not_leave_is_dropped_with_its_request() {
     let mut lab = Lab::new(8);

@@ -8,6 +8,9 @@ use crate::config::{
     Grant, POLICY_MEMORY_BYTES_MAX, PolicyLimits, PolicySettings, SandboxSettings,
 };
 
+/// Each may have 33 stacks, which take two mappings each, and Linux gives a process 65530.
+const INSTANCES_MAX: u32 = 768;
+
 impl Check {
     pub(super) fn sandbox(&mut self, raw: &RawSandbox) -> SandboxSettings {
         let cache_dir = match (raw.cache, &raw.cache_dir) {
@@ -19,7 +22,7 @@ impl Check {
             instances_max: self.within(
                 "sandbox.instances_max",
                 raw.instances_max,
-                1..=4096,
+                1..=INSTANCES_MAX,
                 "instances",
             ),
             tick_ms: self.ms("sandbox.tick_ms", raw.tick_ms, 1..=1000),
