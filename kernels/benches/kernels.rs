@@ -38,7 +38,7 @@ fn all(isa: Isa) {
         println!("{} {format:?}: peak {:.1} G/s", isa.name(), peak / 1e9);
         for (inputs, outputs, activation) in [
             (HIDDEN, HIDDEN, None),
-            (HIDDEN, 2 * HIDDEN, None),
+            (HIDDEN, 3 * HIDDEN, None),
             (HIDDEN, WIDE, None),
             (HIDDEN, WIDE, Some(Activation::Gelu)),
             (WIDE, HIDDEN, None),
@@ -83,11 +83,10 @@ fn all(isa: Isa) {
     let formats = formats.into_iter().flatten();
     for (tokens, format) in formats.flat_map(|format| [(TOKENS, format), (512, format)]) {
         let mut attention = Attention::new(isa, format, HEADS, HIDDEN / HEADS);
-        let (mut queries, mut keys_values) = (placed(tokens * HIDDEN), placed(2 * tokens * HIDDEN));
+        let mut projected = placed(3 * tokens * HIDDEN);
         let mut context = Buffer::new();
         let context = context.room(tokens * HIDDEN);
-        let [keys, values] = Columns::halves(keys_values.room(2 * tokens * HIDDEN), HIDDEN);
-        let queries = queries.room(tokens * HIDDEN);
+        let [queries, keys, values] = Columns::parts(projected.room(3 * tokens * HIDDEN), HIDDEN);
         let asking = Asking::Tokens;
         let sequences = Sequences { lengths: &[tokens], asking, queries, keys, values };
         let time = best(|| attention.apply(sequences, context));

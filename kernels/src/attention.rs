@@ -49,8 +49,8 @@ pub struct Sequences<'a> {
     /// Tokens of each; none is empty.
     pub lengths: &'a [usize],
     pub asking: Asking,
-    /// A row for each that asks, as wide as all heads.
-    pub queries: &'a [f32],
+    /// Of each that asks, as wide as all heads.
+    pub queries: Columns<'a>,
     /// Of each token, as wide.
     pub keys: Columns<'a>,
     /// Of each token, as wide.
@@ -86,9 +86,9 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The first `width` columns and the next, of rows that have no more.
-    pub fn halves(numbers: &'a [f32], width: usize) -> [Self; 2] {
-        [0, width].map(|from| Columns { numbers, stride: 2 * width, from })
+    /// All columns, so many next to each other, of rows that are `N` times as wide.
+    pub fn parts<const N: usize>(numbers: &'a [f32], width: usize) -> [Self; N] {
+        std::array::from_fn(|nth| Columns { numbers, stride: N * width, from: nth * width })
     }
 
     #[inline(always)]
@@ -119,9 +119,10 @@ impl Attention {
         let tokens: usize = lengths.iter().sum();
         let rows: usize = lengths.iter().map(|length| asking.rows(*length)).sum();
         assert!(lengths.iter().all(|length| *length > 0), "a sequence has tokens");
-        assert_eq!(queries.len(), rows * width, "queries of {rows} rows");
-        for Columns { numbers, stride, from } in [keys, values] {
-            assert_eq!(numbers.len(), tokens * stride, "keys or values of {tokens} tokens");
+        for (Columns { numbers, stride, from }, rows) in
+            [(queries, rows), (keys, tokens), (values, tokens)]
+        {
+            assert_eq!(numbers.len(), rows * stride, "queries, keys or values of {rows} rows");
             assert!(from + width <= stride, "{width} columns from {from} on, of {stride}");
         }
         assert_eq!(context.len(), rows * width, "context of {rows} rows");
@@ -160,8 +161,7 @@ impl Apply<'_> {
             let rows = asking.rows(length);
             let shape = Shape::new::<V, P>(heads, head, length);
             memory.resize::<V, P>(shape, rows);
-            let queries = Columns { numbers: queries, stride: width, from: 0 }.below(row);
-            pack_rows::<V, P>(v, queries, 0..rows, memory.queries.lanes_mut(), shape);
+            pack_rows::<V, P>(v, queries.below(row), 0..rows, memory.queries.lanes_mut(), shape);
             pack_keys::<V, P>(v, keys.below(token), memory, shape);
             pack_values::<V, P>(v, values.below(token), memory.values.lanes_mut(), shape);
             let context = &mut self.context[row * width..][..rows * width];

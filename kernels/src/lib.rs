@@ -12,6 +12,7 @@
 mod activation;
 mod attention;
 mod embedding;
+mod finite;
 mod isa;
 mod linear;
 mod lines;
@@ -24,6 +25,7 @@ mod tile;
 pub use activation::Activation;
 pub use attention::{Asking, Attention, Columns, Sequences};
 pub use embedding::{Embedding, Words};
+pub use finite::all_finite;
 pub use isa::Isa;
 pub use linear::{Linear, Weights};
 pub use lines::Buffer;

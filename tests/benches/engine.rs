@@ -22,11 +22,13 @@ const MODEL: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 const ROUNDS: usize = 5;
 
 /// An engine, a number format, and pairs of a batch.
-const CANDIDATES: [(&str, &str, &[usize]); 4] = [
+const CANDIDATES: [(&str, &str, &[usize]); 5] = [
     ("packed", "int8", &[1, 4, 8]),
     ("packed", "bf16", &[1, 4, 8]),
     ("packed", "f32", &[1, 4, 8]),
     ("candle", "f32", &[4]),
+    // As its own crate has it, which is what one gets without an engine.
+    ("candle-stock", "f32", &[4]),
 ];
 
 struct Candidate {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use maitred::checkpoint::Checkpoint;
 use maitred::config::{ModelSettings, Raw, RawModel, check};
 use maitred::engine::{self, Batch, Pair};
+use maitred_kernels::Isa;
 use maitred_tests::fixtures::checkpoint;
 
 /// The system's allocator, which counts the calls of each thread.
@@ -51,7 +52,8 @@ fn a_batch_allocates_nothing() {
         let ids = (0..tokens).map(|at| 7 + at * 31 % 1000).collect();
         Arc::new(Pair { ids, second_from: tokens / 2 })
     };
-    for precision in ["f32", "int8"] {
+    let bf16 = Isa::detect().has_bf16().then_some("bf16");
+    for precision in ["f32", "int8"].into_iter().chain(bf16) {
         let factory = engine::factory(&model, &settings(precision)).unwrap();
         let mut engine = factory().unwrap();
         // The largest first, as a replica warms up.

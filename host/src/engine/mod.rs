@@ -28,7 +28,14 @@ pub fn factory(
     let packed = match settings.engine {
         EngineKind::Packed => true,
         EngineKind::Candle | EngineKind::CandleStock => false,
-        EngineKind::Auto => candle::is_cpu(settings.device)? && packed::suits(settings),
+        EngineKind::Auto if !candle::is_cpu(settings.device)? => false,
+        EngineKind::Auto => {
+            let why = packed::unsuited(settings);
+            if let Some(why) = &why {
+                tracing::info!("`{}` runs on engine candle: {why}", checkpoint.name);
+            }
+            why.is_none()
+        }
     };
     match packed {
         true => packed::factory(checkpoint, settings),

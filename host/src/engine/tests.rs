@@ -102,5 +102,5 @@ pub fn engine(dir: &Path, kind: EngineKind) -> Box<dyn CrossEncoder> {
     super::factory(&checkpoint, &settings(kind)).unwrap()().unwrap()
 }
 
-pub const TINY: [&str; 4] =
-    ["tiny-bert", "tiny-bert-f16", "tiny-bert-bf16-sharded", "tiny-xlm-roberta"];
+pub const TINY: [&str; 5] =
+    ["tiny-bert", "tiny-bert-f16", "tiny-bert-bf16-sharded", "tiny-bert-odd", "tiny-xlm-roberta"];

@@ -11,7 +11,7 @@ mod plain;
 use fastrand::Rng;
 use maitred_kernels::{
     Activation, Asking, Attention, Columns, Embedding, Format, Isa, Linear, Norm, Operand,
-    Sequences, Weights, Words,
+    Sequences, Weights, Words, all_finite,
 };
 
 const ACTIVATIONS: [Activation; 5] =
@@ -273,7 +273,7 @@ fn a_rows_products_do_not_depend_on_other_rows() {
 
 #[test]
 fn no_rows_are_no_products() {
-    let [keys, values] = Columns::halves(&[], 6);
+    let [queries, keys, values] = Columns::parts(&[], 6);
     let int8 = Weights::Int8 { values: &[1; 6], scales: &[1.0; 2] };
     for isa in Isa::available() {
         for weights in [Weights::F32(&[1.0; 6]), Weights::Bf16(&[1.0; 6]), int8] {
@@ -284,7 +284,7 @@ fn no_rows_are_no_products() {
         Embedding::new(Words::Floats(vec![1.0; 3]), vec![1.0; 3], norm).apply(&[], &[], &mut []);
         for format in [Format::F32, Format::Bf16] {
             for asking in [Asking::Tokens, Asking::Rows(2)] {
-                let none = Sequences { lengths: &[], asking, queries: &[], keys, values };
+                let none = Sequences { lengths: &[], asking, queries, keys, values };
                 Attention::new(isa, format, 2, 3).apply(none, &mut []);
             }
         }
@@ -361,6 +361,21 @@ fn norms_agree() {
 }
 
 #[test]
+fn what_is_no_number_is_seen_wherever_it_is() {
+    let mut rng = rng();
+    for isa in Isa::available() {
+        assert!(all_finite(isa, &[]));
+        for count in SIZES {
+            let mut numbers = vec![f32::MAX; *count];
+            assert!(all_finite(isa, &numbers), "{} {count}", isa.name());
+            let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.usize(..3)];
+            numbers[rng.usize(..*count)] = bad;
+            assert!(!all_finite(isa, &numbers), "{} {count} {bad}", isa.name());
+        }
+    }
+}
+
+#[test]
 fn embeddings_agree() {
     let mut rng = rng();
     let (words, places, width) = (7, 5, 19);
@@ -432,17 +447,20 @@ fn attention_agrees_at(
         row[width..].iter_mut().for_each(|value| *value *= of_values);
     }
     for (asking, rows) in [(Asking::Tokens, tokens), (Asking::Rows(3), 3 * lengths.len())] {
-        let queries = normal(rng, rows * width, of_scores / (head as f32).sqrt());
-        let [keys, values] = Columns::halves(&keys_values, width);
-        let sequences = Sequences { lengths, asking, queries: &queries, keys, values };
+        // Beside columns of something else, as in an engine.
+        let queries = normal(rng, rows * 2 * width, of_scores / (head as f32).sqrt());
+        let ([_, asked], [keys, values]) =
+            (Columns::parts(&queries, width), Columns::parts(&keys_values, width));
+        let sequences = Sequences { lengths, asking, queries: asked, keys, values };
         let expected = plain::attention((heads, head), sequences);
         // What is rounded before it is multiplied moves scores far where they are
         // large; the shares are rounded later.
         let rounded = {
             let [queries, keys_values] = [&queries, &keys_values]
                 .map(|x| plain::bf16(x).iter().map(|x| *x as f32).collect::<Vec<_>>());
-            let [keys, values] = Columns::halves(&keys_values, width);
-            let rounded = Sequences { queries: &queries, keys, values, ..sequences };
+            let ([_, queries], [keys, values]) =
+                (Columns::parts(&queries, width), Columns::parts(&keys_values, width));
+            let rounded = Sequences { queries, keys, values, ..sequences };
             plain::attention((heads, head), rounded)
         };
         let formats = [(Format::F32, &expected, 1e-5), (Format::Bf16, &rounded, 5e-3)];
@@ -467,8 +485,9 @@ fn attention_agrees_at(
                 let rows = if asking == Asking::Tokens { *length } else { 3 };
                 let mut alone = vec![f32::NAN; rows * width];
                 let keys_values = &keys_values[token * 2 * width..][..length * 2 * width];
-                let [keys, values] = Columns::halves(keys_values, width);
-                let queries = &queries[row * width..][..rows * width];
+                let [keys, values] = Columns::parts(keys_values, width);
+                let queries = &queries[row * 2 * width..][..rows * 2 * width];
+                let [_, queries] = Columns::parts(queries, width);
                 let sequence = Sequences { lengths: &[*length], asking, queries, keys, values };
                 attention.apply(sequence, &mut alone);
                 assert_eq!(alone, found[row * width..][..rows * width], "{what}");

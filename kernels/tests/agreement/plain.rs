@@ -74,20 +74,21 @@ pub fn norm(row: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
 pub fn attention((heads, head): (usize, usize), sequences: Sequences<'_>) -> Vec<f64> {
     let width = heads * head;
     let mut context = Vec::new();
-    let mut queries = sequences.queries.chunks_exact(width);
-    let mut tokens = 0;
+    let (mut asked, mut tokens) = (0, 0);
     for &length in sequences.lengths {
-        let of_sequence = |columns: Columns<'_>| -> Vec<Vec<f32>> {
-            let rows = columns.numbers.chunks_exact(columns.stride).skip(tokens).take(length);
+        let rows = |columns: Columns<'_>, from: usize, count: usize| -> Vec<Vec<f32>> {
+            let rows = columns.numbers.chunks_exact(columns.stride).skip(from).take(count);
             rows.map(|row| row[columns.from..][..width].to_vec()).collect()
         };
-        let [keys, values] = [sequences.keys, sequences.values].map(of_sequence);
-        tokens += length;
-        let rows = match sequences.asking {
+        let [keys, values] =
+            [sequences.keys, sequences.values].map(|all| rows(all, tokens, length));
+        let count = match sequences.asking {
             Asking::Tokens => length,
             Asking::Rows(rows) => rows,
         };
-        for query in queries.by_ref().take(rows) {
+        let queries = rows(sequences.queries, asked, count);
+        (asked, tokens) = (asked + count, tokens + length);
+        for query in queries {
             for at in (0..width).step_by(head) {
                 let scores: Vec<f64> = keys
                     .iter()

@@ -65,10 +65,9 @@ impl Absorbed {
             keys.apply(operand.rows(narrow, head), None, wide);
             copy(wide, (hidden, 0), asked, (all, nth * hidden), hidden);
         }
-        let every = Columns { numbers: states, stride: hidden, from: 0 };
+        let ([queries], [every]) = (Columns::parts(asked, hidden), Columns::parts(states, hidden));
         let asking = Asking::Rows(heads);
-        let sequences = Sequences { lengths, asking, queries: asked, keys: every, values: every };
-        attention.apply(sequences, found);
+        attention.apply(Sequences { lengths, asking, queries, keys: every, values: every }, found);
         for (nth, values) in self.values.iter().enumerate() {
             copy(found, (all, nth * hidden), wide, (hidden, 0), hidden);
             values.apply(operand.rows(wide, hidden), None, narrow);

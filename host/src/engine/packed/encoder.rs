@@ -6,7 +6,7 @@
 
 use maitred_kernels::{
     Activation, Asking, Attention, Buffer, Columns, Embedding, Format, Isa, Linear, Norm, Operand,
-    Sequences,
+    Sequences, all_finite,
 };
 
 use super::absorbed::{self, Absorbed};
@@ -29,9 +29,8 @@ pub struct Encoder {
 }
 
 pub struct Layer {
-    pub query: Linear,
     /// One above the other.
-    pub key_value: Linear,
+    pub query_key_value: Linear,
     pub rest: Rest,
 }
 
@@ -77,8 +76,8 @@ pub struct Workspace {
     rows: RowMemory,
     states: Buffer,
     cls: Buffer,
-    queries: Buffer,
-    keys_values: Buffer,
+    /// Queries, keys and values, side by side.
+    projected: Buffer,
     context: Buffer,
 }
 
@@ -124,43 +123,45 @@ impl Encoder {
             },
             states: Buffer::new(),
             cls: Buffer::new(),
-            queries: Buffer::new(),
-            keys_values: Buffer::new(),
+            projected: Buffer::new(),
             context: Buffer::new(),
         }
     }
 
-    /// Writes the logit of each pair of the workspace.
-    pub fn run(&self, work: &mut Workspace, logits: &mut [f32]) {
+    /// Writes the logit of each pair of the workspace; `None` if some state on the way is no
+    /// finite number, which logits need not show.
+    pub fn run(&self, work: &mut Workspace, logits: &mut [f32]) -> Option<()> {
         let hidden = self.embedding.width();
         let Workspace { lengths, words, places, attention, floats, rows, .. } = work;
         let states = work.states.room(words.len() * hidden);
         self.embedding.apply(words, places, states);
         for layer in &self.layers {
-            let queries = work.queries.room(states.len());
-            let keys_values = work.keys_values.room(2 * states.len());
-            let each = rows.operand.rows(states, hidden);
-            layer.query.apply(each, None, queries);
-            layer.key_value.apply(each, None, keys_values);
-            let [keys, values] = Columns::halves(keys_values, hidden);
+            let projected = work.projected.room(3 * states.len());
+            layer.query_key_value.apply(rows.operand.rows(states, hidden), None, projected);
+            let [queries, keys, values] = Columns::parts(projected, hidden);
             let asking = Asking::Tokens;
             let context = work.context.room(states.len());
             attention.apply(Sequences { lengths, asking, queries, keys, values }, context);
             layer.rest.apply(rows, states, context);
         }
+        // What a layer adds to keeps what is not finite, so that the end shows it.
+        let finite = |states: &[f32]| all_finite(self.isa, states).then_some(());
+        finite(states)?;
         let cls = work.cls.room(lengths.len() * hidden);
         first_rows(lengths, hidden, states, cls);
-        let queries = work.queries.room(cls.len());
+        let queries = work.projected.room(cls.len());
         let context = work.context.room(cls.len());
         self.last.query.apply(rows.operand.rows(cls, hidden), None, queries);
         let input = absorbed::Input { lengths, states, queries };
         self.last.attention.apply(&mut work.last_attention, input, context);
         self.last.rest.apply(rows, cls, context);
+        finite(cls)?;
 
         let [dense, logit] = &self.head;
         let pooled = context;
         dense.apply(floats.rows(cls, hidden), Some(Activation::Tanh), pooled);
         logit.apply(floats.rows(pooled, hidden), None, logits);
+        Some(())
     }
 }
 

@@ -78,17 +78,14 @@ impl Loader<'_> {
         let hidden = self.tensors.config.hidden;
         let dense = |name: &str| self.dense(&part(layer, name), hidden, hidden);
         let (key, value) = (dense("attention.self.key")?, dense("attention.self.value")?);
-        Ok(Layer {
-            query: self.query(layer)?,
-            key_value: self.pack(hidden, key.above(value)),
-            rest: self.rest(layer)?,
-        })
+        let all = self.query(layer)?.above(key).above(value);
+        Ok(Layer { query_key_value: self.pack(hidden, all), rest: self.rest(layer)? })
     }
 
     fn last_layer(&self, layer: usize) -> Result<LastLayer, EngineError> {
         let products = Loader { format: products(self.isa, self.format), ..*self };
         Ok(LastLayer {
-            query: self.query(layer)?,
+            query: self.pack(self.tensors.config.hidden, self.query(layer)?),
             attention: products.absorbed(layer)?,
             rest: self.rest(layer)?,
         })
@@ -118,12 +115,12 @@ impl Loader<'_> {
         Ok(Absorbed { keys: keys.collect(), values: values.collect() })
     }
 
-    fn query(&self, layer: usize) -> Result<Linear, EngineError> {
+    fn query(&self, layer: usize) -> Result<Dense, EngineError> {
         let ModelConfig { hidden, heads, .. } = *self.tensors.config;
         let mut query = self.dense(&part(layer, "attention.self.query"), hidden, hidden)?;
         // Attention takes powers of 2.
         query.scale(std::f32::consts::LOG2_E / ((hidden / heads) as f32).sqrt());
-        Ok(self.pack(hidden, query))
+        Ok(query)
     }
 
     fn rest(&self, layer: usize) -> Result<Rest, EngineError> {

@@ -67,11 +67,12 @@ pub fn factory(
     }))
 }
 
-/// Whether it is the best that the settings allow: it does what they say, and knows the
-/// processor's vectors. Without those it is slow, but the only one for int8.
-pub fn suits(settings: &ModelSettings) -> bool {
+/// Why it is not the best that the settings allow: it does not do what they say, or knows none
+/// of the processor's vectors. Without those it is slow, but the only one for int8.
+pub fn unsuited(settings: &ModelSettings) -> Option<String> {
     let slow = !Isa::detect().has_vectors() && settings.precision != Precision::Int8;
-    refusal(settings).is_none() && !slow
+    let slow = slow.then(|| "engine packed knows no vectors of this processor".to_owned());
+    refusal(settings).or(slow)
 }
 
 /// What of the settings this engine does not do.
@@ -122,7 +123,8 @@ impl CrossEncoder for Engine {
             sequence::check(pair, &self.config)?;
             self.workspace.push(pair, &self.config);
         }
-        self.encoder.run(&mut self.workspace, logits);
-        Ok(())
+        self.encoder.run(&mut self.workspace, logits).ok_or_else(|| {
+            EngineError::Device("the states of a pair are not finite numbers".to_owned())
+        })
     }
 }

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use crate::checkpoint::import::import;
 use crate::checkpoint::quantise::quantise;
@@ -13,8 +15,8 @@ const INT8_TOLERANCE: f32 = 0.3;
 const BF16_TOLERANCE: f32 = 0.1;
 
 /// One replica on the given instruction set.
-fn on(isa: Isa, format: Format, name: &str) -> Box<dyn CrossEncoder> {
-    let checkpoint = Checkpoint::open(name, &fixture(name)).unwrap();
+fn on(isa: Isa, format: Format, folder: &Path) -> Box<dyn CrossEncoder> {
+    let checkpoint = Checkpoint::open("tiny", folder).unwrap();
     let weights = Weights::read(&checkpoint.weights).unwrap();
     let config = checkpoint.config;
     let encoder = Arc::new(load::encoder(&weights, &config, isa, format).unwrap());
@@ -44,7 +46,7 @@ fn scores_are_the_references_on_every_instruction_set() {
                 (Format::Bf16, BF16_TOLERANCE),
                 (Format::Int8, INT8_TOLERANCE),
             ] {
-                let mut engine = on(isa, format, name);
+                let mut engine = on(isa, format, &dir);
                 let far = difference(&alone(&mut *engine, &pairs), &expected);
                 assert!(far < tolerance, "{name} {} {format:?}: off by {far}", isa.name());
             }
@@ -61,7 +63,7 @@ fn a_pair_scores_the_very_same_in_any_batch() {
         let (pairs, _) = goldens(&dir.join("goldens.json"), &dir.join("tokenizer.json"));
         for isa in Isa::available() {
             for format in [Format::F32, Format::Bf16, Format::Int8] {
-                let mut engine = on(isa, format, name);
+                let mut engine = on(isa, format, &dir);
                 let expected = alone(&mut *engine, &pairs);
                 for _ in 0..20 {
                     let chosen: Vec<usize> =
@@ -138,6 +140,36 @@ fn weights_that_are_no_numbers_are_refused() {
         let error = engine::factory(&checkpoint, &settings(EngineKind::Packed)).err();
         let error = error.unwrap_or_else(|| panic!("{name}")).to_string();
         assert!(error.contains("holds NaN"), "{name}: {error}");
+    }
+}
+
+/// Sums of finite weights that overflow: the kernels' clamps would make a score of them, too.
+#[test]
+fn states_that_are_no_numbers_are_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        std::fs::copy(fixture("tiny-bert").join(file), dir.path().join(file)).unwrap();
+    }
+    let whole = std::fs::read(fixture("tiny-bert").join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&whole).unwrap();
+    let pair = Arc::new(Pair { second_from: 2, ids: [2, 7, 3].into() });
+    for layer in [0, 2] {
+        let name = format!("bert.encoder.layer.{layer}.output.dense.weight");
+        let data = tensors.tensor(&name).unwrap().data();
+        let at = data.as_ptr() as usize - whole.as_ptr() as usize;
+        let mut bytes = whole.clone();
+        for number in bytes[at..at + data.len()].chunks_exact_mut(4) {
+            number.copy_from_slice(&f32::MAX.to_le_bytes());
+        }
+        std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
+        for isa in Isa::available() {
+            for format in [Format::F32, Format::Int8] {
+                let mut engine = on(isa, format, dir.path());
+                let batch = Batch { pairs: vec![pair.clone()] };
+                let error = engine.score(&batch, &mut [0.0]).unwrap_err().to_string();
+                assert!(error.contains("not finite"), "{} {format:?}: {error}", isa.name());
+            }
+        }
     }
 }
 
