@@ -1,5 +1,5 @@
-//! Each kernel at the shapes of an encoder of 384 numbers a token: time, and products
-//! as a share of what this core can do at most, measured in the same run.
+//! Each kernel at the shapes of an encoder of 384 numbers a token, and a layer of them: time,
+//! and products as a share of what this core can do at most, measured in the same run.
 //!
 //! `cargo bench -p maitred-kernels [-- ISA]`. Each line is the best of many rounds: the
 //! machine's neighbours can only slow it down. It cannot show what a whole model
@@ -58,6 +58,9 @@ fn all(isa: Isa) {
                 );
             }
         }
+        for tokens in [TOKENS, 4 * TOKENS] {
+            Layer::new(isa, format, tokens).report(peak);
+        }
     }
     println!("{} the rest, {TOKENS} tokens", isa.name());
     let formats = [isa.has_bf16().then_some(Format::Bf16), Some(Format::Int8)];
@@ -92,7 +95,8 @@ fn all(isa: Isa) {
         let time = best(|| attention.apply(sequences, context));
         let products = (4 * tokens * tokens * HIDDEN) as f64 / time;
         let name = format!("attention of {tokens} {format:?}");
-        println!("  {name:24} {:8.1} us {:7.1} G/s", time * 1e6, products / 1e9);
+        let share = 100.0 * products / peak(isa, format, Duration::from_millis(200));
+        println!("  {name:24} {:8.1} us {:7.1} G/s {share:5.1} %", time * 1e6, products / 1e9);
     }
 }
 
@@ -103,16 +107,8 @@ fn linear(
     (inputs, outputs): (usize, usize),
     activation: Option<Activation>,
 ) -> f64 {
-    let (mut x, bias) = (placed(tokens * inputs), vec![0.5; outputs]);
-    let linear = match format {
-        Format::F32 => Linear::new(isa, inputs, Weights::F32(&numbers(inputs * outputs)), &bias),
-        Format::Bf16 => Linear::new(isa, inputs, Weights::Bf16(&numbers(inputs * outputs)), &bias),
-        Format::Int8 => {
-            let values = vec![3; inputs * outputs];
-            let weights = Weights::Int8 { values: &values, scales: &vec![0.1; outputs] };
-            Linear::new(isa, inputs, weights, &bias)
-        }
-    };
+    let mut x = placed(tokens * inputs);
+    let linear = packed(isa, format, inputs, outputs);
     let mut operand = Operand::new(isa, format);
     let x = x.room(tokens * inputs);
     with_outliers(x, inputs);
@@ -120,6 +116,131 @@ fn linear(
     let mut output = Buffer::new();
     let output = output.room(tokens * outputs);
     best(|| linear.apply(rows, activation, output))
+}
+
+fn packed(isa: Isa, format: Format, inputs: usize, outputs: usize) -> Linear {
+    let (values, bias) = (numbers(inputs * outputs), vec![0.5; outputs]);
+    match format {
+        Format::F32 => Linear::new(isa, inputs, Weights::F32(&values), &bias),
+        Format::Bf16 => Linear::new(isa, inputs, Weights::Bf16(&values), &bias),
+        Format::Int8 => {
+            let values: Vec<i8> = values.iter().map(|value| (value * 254.0) as i8).collect();
+            let weights = Weights::Int8 { values: &values, scales: &vec![1.0 / 254.0; outputs] };
+            Linear::new(isa, inputs, weights, &bias)
+        }
+    }
+}
+
+/// A layer of a whole model, sequences of [`TOKENS`] each: as the engine has it, but for the
+/// names of its weights.
+struct Layer {
+    isa: Isa,
+    format: Format,
+    lengths: Vec<usize>,
+    attention: Attention,
+    operand: Operand,
+    norm: Norm,
+    /// Query, key and value; output; wide; narrow.
+    linears: [Linear; 4],
+    /// States, what is projected of them, what attention found, and the feed-forward's.
+    buffers: [Buffer; 5],
+}
+
+/// What a layer's time goes to, in the order of [`Layer::run`].
+const STEPS: [&str; 6] =
+    ["converting rows", "products", "wide products, gelu", "attention", "norms", "all"];
+
+impl Layer {
+    fn new(isa: Isa, format: Format, tokens: usize) -> Self {
+        let products = match format {
+            Format::Int8 if isa.has_bf16() => Format::Bf16,
+            Format::Int8 => Format::F32,
+            format => format,
+        };
+        let shapes = [(HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, WIDE), (WIDE, HIDDEN)];
+        Layer {
+            isa,
+            format,
+            lengths: vec![TOKENS; tokens / TOKENS],
+            attention: Attention::new(isa, products, HEADS, HIDDEN / HEADS),
+            operand: Operand::new(isa, format),
+            norm: Norm::new(isa, &[1.0; HIDDEN], &[0.0; HIDDEN], 1e-12),
+            linears: shapes.map(|(inputs, outputs)| packed(isa, format, inputs, outputs)),
+            buffers: [(); 5].map(|()| Buffer::new()),
+        }
+    }
+
+    /// Seconds of each of the [`STEPS`].
+    fn run(&mut self) -> [f64; STEPS.len()] {
+        let tokens: usize = self.lengths.iter().sum();
+        let [states, projected, context, wide, narrow] = &mut self.buffers;
+        let states = states.room(tokens * HIDDEN);
+        let projected = projected.room(3 * tokens * HIDDEN);
+        let context = context.room(tokens * HIDDEN);
+        let wide = wide.room(tokens * WIDE);
+        let narrow = narrow.room(tokens * HIDDEN);
+        let [query_key_value, output, to_wide, to_narrow] = &self.linears;
+        let mut seconds = [0.0; STEPS.len()];
+        let began = Instant::now();
+        let mut last = began;
+        let mut done = |step: usize| {
+            let now = Instant::now();
+            seconds[step] += (now - last).as_secs_f64();
+            last = now;
+        };
+
+        let rows = self.operand.rows(states, HIDDEN);
+        done(0);
+        query_key_value.apply(rows, None, projected);
+        done(1);
+        let [queries, keys, values] = Columns::parts(projected, HIDDEN);
+        let (lengths, asking) = (&self.lengths[..], Asking::Tokens);
+        self.attention.apply(Sequences { lengths, asking, queries, keys, values }, context);
+        done(3);
+        let rows = self.operand.rows(context, HIDDEN);
+        done(0);
+        output.apply(rows, None, narrow);
+        done(1);
+        self.norm.apply_sum(states, narrow);
+        done(4);
+        let rows = self.operand.rows(states, HIDDEN);
+        done(0);
+        to_wide.apply(rows, Some(Activation::Gelu), wide);
+        done(2);
+        let rows = self.operand.rows(wide, WIDE);
+        done(0);
+        to_narrow.apply(rows, None, narrow);
+        done(1);
+        self.norm.apply_sum(states, narrow);
+        done(4);
+        seconds[5] = began.elapsed().as_secs_f64();
+        seconds
+    }
+
+    /// The step's times are those of the fastest run of all.
+    fn report(mut self, peak: f64) {
+        let tokens: usize = self.lengths.iter().sum();
+        let states = self.buffers[0].room(tokens * HIDDEN);
+        states.copy_from_slice(&numbers(tokens * HIDDEN));
+        let (began, mut fastest) = (Instant::now(), [f64::MAX; STEPS.len()]);
+        while began.elapsed() < Duration::from_millis(500) {
+            let seconds = self.run();
+            if seconds[5] < fastest[5] {
+                fastest = seconds;
+            }
+        }
+        let products =
+            2 * tokens * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * WIDE) + 4 * tokens * TOKENS * HIDDEN;
+        let share = 100.0 * products as f64 / fastest[5] / peak;
+        println!(
+            "  a layer of {tokens}, {:?} on {}: {share:.1} % of the peak",
+            self.format,
+            self.isa.name()
+        );
+        for (step, seconds) in STEPS.iter().zip(fastest) {
+            println!("    {step:22} {:8.1} us", seconds * 1e6);
+        }
+    }
 }
 
 /// In half of the rows, at either end and wherever: as in a real model, nobody can
