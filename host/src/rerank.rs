@@ -203,10 +203,6 @@ impl Context {
             false => Cow::Borrowed(self),
         }
     }
-
-    pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
 }
 
 /// What stages record about one request while it runs. Concurrent calls of the

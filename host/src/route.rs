@@ -56,6 +56,8 @@ pub struct Ask {
     pub caller: Option<Arc<str>>,
     /// Under what its spans begin.
     pub trace: Trace,
+    /// Where stages record what they do, for whoever wants to know it of a request that failed.
+    pub report: Arc<Report>,
 }
 
 /// What the documents are ranked by.
@@ -207,7 +209,7 @@ impl Route {
             truncate: ask.truncate,
             lengths: ask.lengths,
             allowance: Arc::new(allowance),
-            report: Arc::default(),
+            report: ask.report,
             trace: ask.trace,
         };
         let sent = ask.documents.len();

@@ -1,11 +1,17 @@
 //! The program's commands, as a user runs them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::guests::component;
-use maitred_tests::process::{Around, Served, run, run_with};
+use maitred_tests::process::{Around, Served, Started, run, run_with};
+use maitred_tests::tls::configured;
 use serde_json::Value;
+use tokio::time::timeout;
+
+/// In which a command that ends has ended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn tiny() -> String {
     checkpoint("tiny-bert").display().to_string()
@@ -290,6 +296,272 @@ async fn a_configuration_is_checked_without_serving_it() {
     .await;
     let (code, _, err) = run(&["config", "check", "/no/such/file.toml"]).await;
     assert!(code != 0 && err.contains("/no/such/file.toml is not usable"), "{err}");
+}
+
+/// What a policy refuses is found before the first request: manifests know only part
+/// of it.
+#[tokio::test]
+async fn parameters_that_a_policy_refuses_stop_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    let path = file.to_str().unwrap();
+    let tiny = tiny();
+    let check = async |policy: &str, params: &str, expected: &str| {
+        let configuration = format!(
+            "[models.tiny]\nsource = '{tiny}'\nreplicas = 1
+             [server]\nlisten = '127.0.0.1:0'\nops_listen = '127.0.0.1:0'
+             [policies.{policy}]\ncomponent = '{}'
+             [routes.wrong]\npolicies = [{{ policy = '{policy}', params = {{ {params} }} }}]",
+            component(policy).display()
+        );
+        std::fs::write(&file, configuration).unwrap();
+        let expected = format!("failed to configure policy `{policy}`: it says: {expected}");
+        for (command, route) in [
+            (&["config", "check", path][..], "`routes.wrong`"),
+            (&["serve", "--config", path], "the route `wrong`"),
+        ] {
+            let (code, out, err) = timeout(PATIENCE, run(command)).await.expect("it refuses");
+            assert!(code != 0 && err.contains(&expected) && err.contains(route), "{out}{err}");
+        }
+    };
+    check("passages", "words = 50", "parameter `overlap` is `30`, not at most half of").await;
+    check("threshold", "min = 2", "parameter `min` is `2`, not").await;
+    check("fuse", "template = 'nothing'", "parameter `template` is `nothing`, which has no").await;
+    check("allow", "values = ''", "parameter `values` is empty, which would allow").await;
+    check("fresh", "", "the clock stands still: grant the capability `clock`").await;
+}
+
+/// A policy that fails of a request that nobody sent may do well with others.
+#[tokio::test]
+async fn a_policy_that_fails_when_it_is_tried_is_told_of() {
+    let (tiny, trap) = (tiny(), component("trap"));
+    let arguments = ["--model", &tiny, "--policy", trap.to_str().unwrap()];
+    let (code, out, err) = run(&[&["config", "check"], &arguments[..]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("note: `routes.default`: policy `trap` trapped"), "{out}");
+    let server = Served::start(&arguments).await;
+    let warning = server.says("policy `trap` trapped").await;
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
+#[tokio::test]
+async fn a_power_is_granted_by_a_flag_and_missed_without() {
+    let (tiny, fresh) = (tiny(), component("fresh"));
+    let arguments = ["--model", &tiny, "--policy", fresh.to_str().unwrap()];
+    let rank = ["--query", "gate", "a green gate"];
+    let (code, _, err) = run(&[&["rerank"], &arguments[..], &rank].concat()).await;
+    assert!(code != 0 && err.contains("grant the capability `clock`"), "{err}");
+    let granted = [&arguments[..], &["--grant", "fresh=clock", "--log", "error"]].concat();
+    for command in [&["config", "check"][..], &[&["rerank"], &rank[..]].concat()] {
+        let (code, out, err) = run(&[command, &granted].concat()).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    }
+    let other = [&["config", "check"], &arguments[..], &["--grant", "freshh=clock"]].concat();
+    let (code, _, err) = run(&other).await;
+    assert!(code != 0 && err.contains("no policy is called `freshh`"), "{err}");
+
+    // One that gets along without, and answers other than it could.
+    let folder = tempfile::tempdir().unwrap();
+    let draws = folder.path().join("draws.wasm");
+    std::fs::copy(component("draws_random"), &draws).unwrap();
+    std::fs::write(draws.with_extension("toml"), "capabilities = ['random']").unwrap();
+    let arguments = ["--model", &tiny, "--policy", draws.to_str().unwrap()];
+    let expected = "policy `draws` asks for `random`, and `policies.draws.grants`";
+    let (code, out, err) = run(&[&["config", "check"], &arguments[..]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(expected), "{out}");
+    let warning = Served::start(&arguments).await.says(expected).await;
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
+/// Whatever would keep `serve` from starting, as far as no weights are needed.
+#[tokio::test]
+async fn a_check_finds_what_a_start_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    let path = file.to_str().unwrap();
+    let check = async |text: &str, usable: bool, expected: &str| {
+        std::fs::write(&file, text).unwrap();
+        let (code, out, err) = run(&["config", "check", path]).await;
+        assert_eq!(code == 0, usable, "{text}\n{out}{err}");
+        assert!(format!("{out}{err}").contains(expected), "no `{expected}` in\n{out}{err}");
+    };
+    let tiny = tiny();
+    let model = format!("[models.m]\nsource = '{tiny}'\n");
+    let tls = configured(folder.path());
+    check(&format!("{model}{tls}"), true, "is usable").await;
+    let swapped = "[server.tls]\ncert = 'cert.pem'\nkey = 'cert.pem'";
+    check(&format!("{model}{swapped}"), false, "`server.tls`: failed to").await;
+    let missing = "[server.tls]\ncert = 'none.pem'\nkey = 'key.pem'";
+    check(&format!("{model}{missing}"), false, "none.pem").await;
+    std::fs::write(folder.path().join("text.pem"), "no PEM").unwrap();
+    let text = "[server.tls]\ncert = 'text.pem'\nkey = 'key.pem'";
+    check(&format!("{model}{text}"), false, "text.pem").await;
+
+    for (settings, expected) in [
+        ("device = 'cuda'", "device `cuda` is not compiled in"),
+        ("device = 'metal'\nengine = 'packed'", "a GPU with engine packed"),
+        ("engine = 'packed'\nreplica_threads = 8", "8 threads of a replica with engine packed"),
+        ("engine = 'candle'\ndevice = 'cpu'\nprecision = 'bf16'", "precision bf16 on the CPU"),
+    ] {
+        check(
+            &format!("{model}{settings}"),
+            false,
+            &format!("`models.m`: the model is not supported: {expected}"),
+        )
+        .await;
+    }
+    for settings in ["engine = 'packed'", "engine = 'candle'", "engine = 'candle-stock'"] {
+        check(&format!("{model}device = 'cpu'\n{settings}"), true, "is usable").await;
+    }
+    let note = "note: `models.m.length_max` is 4096, and the model's files allow";
+    check(&format!("{model}length_max = 4096"), true, note).await;
+    let server = Served::start(&["--config", path]).await;
+    server.says("`models.m.length_max` is 4096").await;
+
+    let broken = folder.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        std::fs::copy(Path::new(&tiny).join(name), broken.join(name)).unwrap();
+    }
+    let weights = std::fs::OpenOptions::new().write(true).open(broken.join("model.safetensors"));
+    let weights = weights.unwrap();
+    for (bytes, expected) in [
+        (100_000, "the file has 100000 bytes, and by its header it must have 503684"),
+        (20, "the file ends within its header"),
+        (5, "the file ends before its header"),
+    ] {
+        weights.set_len(bytes).unwrap();
+        check("[models.m]\nsource = './broken'", false, expected).await;
+        let (code, _, err) = run(&["model", "info", broken.to_str().unwrap()]).await;
+        assert!(code != 0 && err.contains(expected), "{err}");
+    }
+}
+
+/// What HTTP says in headers of an answer.
+#[tokio::test]
+async fn rerank_says_what_its_scores_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("maitred.toml");
+    let model = tiny();
+    let configuration = format!(
+        "default_route = 'plain'
+         [models.tiny]\nsource = '{model}'\nreplicas = 1\nlength_max = 16
+         [policies.trap]\ncomponent = '{}'
+         [policies.fuse]\ncomponent = '{}'
+         [policies.version]\ncomponent = '{}'
+         [routes.plain]
+         [routes.bypass]\npolicies = ['trap']\non_failure = 'bypass'
+         [routes.fuse]\npolicies = ['fuse']
+         [routes.version]\npolicies = ['version']",
+        component("trap").display(),
+        component("fuse").display(),
+        component("version_one").display()
+    );
+    std::fs::write(&file, configuration).unwrap();
+    let long = "the river in winter and a market by the bridge ".repeat(10);
+    let check = async |arguments: &[&str], expected: Option<&str>| {
+        let config = ["rerank", "--log", "off", "--config", file.to_str().unwrap()];
+        let (code, _, err) = run(&[&config, arguments].concat()).await;
+        assert_eq!(code, 0, "{err}");
+        match expected {
+            Some(expected) => assert_eq!(err, format!("maitred: {expected}\n")),
+            None => assert_eq!(err, ""),
+        }
+    };
+    check(&["-q", "gate", "--raw-scores", "a green gate"], None).await;
+    check(&["-q", "gate", "a", &long], Some("1 of 2 pairs lost tokens to the model's limit")).await;
+    check(
+        &["-q", "gate", "--route", "bypass", "a", "b"],
+        Some("a policy failed and was bypassed: this is the plain model's ranking"),
+    )
+    .await;
+    check(
+        &["-q", "gate|door", "--route", "fuse", "a", "b"],
+        Some("only the order means something: the scores are ranks"),
+    )
+    .await;
+    check(&["-q", "gate", "--route", "version", "a", "b"], None).await;
+    let config = ["rerank", "--config", file.to_str().unwrap(), "--route", "version"];
+    let (_, _, err) = run(&[&config[..], &["-q", "gate", "--raw-scores", "a"]].concat()).await;
+    assert!(err.contains("version@") && err.contains("made of the model's logits"), "{err}");
+}
+
+/// As many digits as an f32 has.
+#[tokio::test]
+async fn scores_are_printed_as_http_answers_them() {
+    let model = tiny();
+    let (code, out, err) =
+        run(&["rerank", "--model", &model, "-q", "garden gate", "--json", "a green gate"]).await;
+    assert_eq!(code, 0, "{err}");
+    let score = out.lines().find_map(|line| line.trim().strip_prefix("\"score\": "));
+    let digits = score.unwrap().trim_end_matches(',');
+    let number: f32 = digits.parse().unwrap();
+    assert_eq!(digits, number.to_string());
+}
+
+#[tokio::test]
+async fn a_mistyped_level_does_not_silence_the_server() {
+    let levels = "`inof` is no level; there are trace, debug, info, warn, error and off";
+    let (code, _, err) = run(&["--log", "inof", "model", "list"]).await;
+    assert!(code != 0 && err.contains(levels), "{err}");
+    let around = Around { variables: &[("MAITRED_LOG", "inof")], ..Around::default() };
+    let (code, _, err) = around.run(&["model", "list"]).await;
+    assert!(code != 0 && err.contains(levels), "{err}");
+}
+
+#[tokio::test]
+async fn machines_read_with_what_a_start_ended() {
+    let started = Started::new(&["--model", "no/such/folder"], &[]);
+    let said = started.says("neither a folder nor an id").await;
+    assert!(said.contains("ERROR"), "{said}");
+    // Each line is an event.
+    started.events();
+}
+
+#[tokio::test]
+async fn what_is_over_a_limit_is_a_component_all_the_same() {
+    let check = async |file: &Path, expected: &str| {
+        let (code, _, err) = run(&["policy", "check", file.to_str().unwrap()]).await;
+        let said = err.contains(expected) && !err.contains("is no component");
+        assert!(code != 0 && said, "{err}");
+    };
+    let limit = "is over a limit of the sandbox: memory has a minimum byte size of 67305472";
+    check(&component("needs_too_much_at_start"), limit).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("memories.wasm");
+    let core = format!("(core module $core {})", "(memory 1)".repeat(5));
+    let text = format!("(component {core} (core instance (instantiate $core)))");
+    std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+    check(&file, "over a limit of the sandbox: defined memories count of 5").await;
+}
+
+#[tokio::test]
+async fn wrong_files_are_named_with_what_they_should_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let around = Around { folder: Some(folder.path()), ..Around::default() };
+    let import = ["model", "import", "m.onnx", "--out", "out"];
+    let (code, _, err) = around.run(&import).await;
+    assert!(code != 0 && err.contains("m.onnx: there is no such file"), "{err}");
+    std::fs::write(folder.path().join("m.onnx"), "").unwrap();
+    let (code, _, err) = around.run(&import).await;
+    assert!(code != 0 && err.contains(": . has no tokenizer.json"), "{err}");
+
+    let lines = folder.path().join("lines.jsonl");
+    let model = tiny();
+    for (line, expected) in [
+        ("{\"txt\": \"a\"}", "this one has no `text`"),
+        ("{\"text\": 5}", "this one's `text` is a number"),
+        ("5", "this is a number"),
+        ("text", "this is no JSON"),
+    ] {
+        std::fs::write(&lines, format!("\"a\"\n{line}\n")).unwrap();
+        let file = lines.to_str().unwrap();
+        let (code, _, err) = run(&["rerank", "--model", &model, "-q", "q", "-f", file]).await;
+        let rule = "a document is a string, or an object with a `text` that is one";
+        let said = err.contains("in line 2 of ") && err.contains(rule) && err.contains(expected);
+        assert!(code != 0 && said, "{err}");
+    }
 }
 
 #[tokio::test]

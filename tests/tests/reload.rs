@@ -305,6 +305,38 @@ async fn changed_files_are_taken_up() {
     assert_eq!(reloads(&server).await, expected, "{}", server.said());
 }
 
+/// What no request could get through is refused as a whole, and by the policy's words.
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_that_a_policy_refuses_are_not_taken_up() {
+    let deployment = Deployment::new("reload = 'signal'");
+    let configuration = |words: u32| {
+        format!(
+            "[models.tiny]\nsource = '{}'\nreplicas = 1
+             [server]\nreload = 'signal'
+             [policies.passages]\ncomponent = '{}'
+             [routes.cut]
+             policies = [{{ policy = 'passages', params = {{ words = {words} }} }}]",
+            checkpoint("tiny-bert").display(),
+            component("passages").display()
+        )
+    };
+    deployment.write(&configuration(100));
+    let server = deployment.start().await;
+    let url = format!("http://{}", server.public);
+    let before = ask(&server.client, &url, "cut").await.unwrap();
+    deployment.write(&configuration(50));
+    server.hang_up().await;
+    reloaded(&server, 1).await;
+    let refused = server.says("failed to build the route `cut`").await;
+    let expected = "policy `passages`: it says: parameter `overlap` is `30`, not at most half";
+    assert!(refused.contains(expected), "{refused}");
+    assert_eq!(ask(&server.client, &url, "cut").await.unwrap(), before);
+    deployment.write(&configuration(60));
+    server.hang_up().await;
+    reloaded(&server, 2).await;
+    assert_ne!(ask(&server.client, &url, "cut").await.unwrap().0, before.0);
+}
+
 /// Routes come and go, models are started beside the old ones, and a request
 /// that is under way keeps what it began with.
 #[tokio::test(flavor = "multi_thread")]

@@ -35,9 +35,9 @@
 //! ```
 //!
 //! A value that cannot be read is the operator's mistake: an
-//! [`Error::Internal`] that names the parameter, the value and the limit. Say
-//! the same limits in the manifest and the host refuses them already when it
-//! starts, as it refuses parameters that the manifest does not name.
+//! [`Error::Internal`] that names the parameter, the value and the limit, with
+//! which the host refuses to start. Limits that the manifest has too are told
+//! with all else that is wrong, as are parameters that it does not name.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

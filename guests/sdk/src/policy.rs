@@ -9,9 +9,8 @@ pub trait Policy: Sized {
     ///
     /// # Errors
     ///
-    /// What [`Params`] says of a value that is wrong; every request of the route
-    /// fails with it, so limits belong into the manifest too, which the host
-    /// checks when it starts.
+    /// What [`Params`] says of a value that is wrong. The host makes each policy
+    /// once before it serves, and does not start with one that fails here.
     fn new(params: &Params) -> Result<Self>;
 
     /// Shaping: changes the request before it goes on. Documents keep their

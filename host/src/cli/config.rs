@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::Subcommand;
 
 use super::settings::ServerArguments;
+use super::weights;
 use crate::checkpoint::Hub;
 use crate::config::EXAMPLE;
 use crate::server::{Findings, examine};
@@ -14,8 +15,8 @@ use crate::server::{Findings, examine};
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Say everything that is wrong with a configuration, without serving it:
-    /// keys, values, components and manifests, parameters, models. Nothing is
-    /// downloaded. The exit code is 0 if it can be used.
+    /// keys, values, certificates, components and manifests, parameters, models and
+    /// what their engines do. Nothing is downloaded, and no weights are read. The exit code is 0 if it can be used.
     Check {
         /// The file; the one that `serve` would read if absent.
         #[arg(value_name = "FILE")]
@@ -54,7 +55,10 @@ async fn check(arguments: &ServerArguments) -> anyhow::Result<()> {
         Some(file) => file.display().to_string(),
         None => "the default configuration".to_owned(),
     };
-    let Findings { faults, notes } = examine(&settings, &Hub::from_env()).await;
+    let Findings { mut faults, notes, checkpoints } = examine(&settings, &Hub::from_env()).await;
+    for (name, checkpoint) in &checkpoints {
+        faults.extend(weights::fault(checkpoint).map(|fault| format!("`models.{name}`: {fault}")));
+    }
     for note in notes {
         println!("note: {note}");
     }

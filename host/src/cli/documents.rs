@@ -5,25 +5,9 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
 
 use crate::rerank::{Field, Value};
 use crate::route::AskedDocument;
-
-/// A line of a `.jsonl` file: a string, or an object with a text and fields.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Text(String),
-    Object(Object),
-}
-
-#[derive(Debug, Deserialize)]
-struct Object {
-    text: String,
-    #[serde(flatten)]
-    fields: serde_json::Map<String, serde_json::Value>,
-}
 
 pub fn of_text(text: &str) -> AskedDocument {
     AskedDocument { text: text.into(), fields: Vec::new() }
@@ -53,17 +37,33 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<AskedDocument>> {
 }
 
 fn of_json(line: &str) -> anyhow::Result<AskedDocument> {
-    let line: Line = serde_json::from_str(line)
-        .context("failed to read a document: expected a string or an object with a `text`")?;
+    const WHAT: &str = "a document is a string, or an object with a `text` that is one";
+    let line = serde_json::from_str(line).with_context(|| format!("{WHAT}; this is no JSON"))?;
     let (text, fields) = match line {
-        Line::Text(text) => (text, serde_json::Map::new()),
-        Line::Object(object) => (object.text, object.fields),
+        serde_json::Value::String(text) => (text, serde_json::Map::new()),
+        serde_json::Value::Object(mut object) => match object.remove("text") {
+            Some(serde_json::Value::String(text)) => (text, object),
+            Some(other) => bail!("{WHAT}; this one's `text` is {}", kind(&other)),
+            None => bail!("{WHAT}; this one has no `text`"),
+        },
+        other => bail!("{WHAT}; this is {}", kind(&other)),
     };
     let fields = fields
         .into_iter()
         .map(|(name, value)| Ok(Field { value: field(&name, value)?, name }))
         .collect::<anyhow::Result<_>>()?;
     Ok(AskedDocument { text: text.into(), fields })
+}
+
+fn kind(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a string",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
 }
 
 fn field(name: &str, value: serde_json::Value) -> anyhow::Result<Value> {

@@ -12,6 +12,7 @@ mod progress;
 mod rerank;
 mod serve;
 mod settings;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::start(&arguments.log);
+    let fail = |error: &anyhow::Error| {
+        log::failure(arguments.log.log_format, error);
+        ExitCode::FAILURE
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("failed to start")),
@@ -73,9 +78,4 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
-}
-
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("maitred: {error:#}");
-    ExitCode::FAILURE
 }

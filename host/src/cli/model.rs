@@ -1,11 +1,12 @@
 //! `maitred model …`: gets models onto this machine and says what they are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
 
+use super::weights;
 use crate::checkpoint::catalog::{self, ListedKind};
 use crate::checkpoint::import::import;
 use crate::checkpoint::quantise::quantise;
@@ -70,6 +71,7 @@ pub async fn run(command: ModelCommand) -> anyhow::Result<()> {
         }
         ModelCommand::Import { onnx, tokenizer, layers, name, out } => {
             let folder = place(name, out, &hub)?;
+            let onnx = there(onnx)?;
             let imported = import(&onnx, tokenizer.as_deref(), layers, &folder)?;
             let state = if imported.already_there { "was there already" } else { "is imported" };
             println!(
@@ -95,6 +97,9 @@ pub async fn run(command: ModelCommand) -> anyhow::Result<()> {
         }
         ModelCommand::Info { source } => {
             let checkpoint = checkpoint::locate(&source, &hub).await?;
+            if let Some(fault) = weights::fault(&checkpoint) {
+                bail!("{fault}");
+            }
             print_info(&checkpoint)?;
         }
         ModelCommand::List => {
@@ -113,6 +118,17 @@ pub async fn run(command: ModelCommand) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A file that is there, with the folder that it is in.
+fn there(file: PathBuf) -> anyhow::Result<PathBuf> {
+    if !file.is_file() {
+        bail!("{}: there is no such file", file.display());
+    }
+    Ok(match file.parent() {
+        Some(folder) if folder == Path::new("") => Path::new(".").join(file),
+        _ => file,
+    })
 }
 
 /// Where a model that is made goes.

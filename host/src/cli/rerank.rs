@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use super::documents;
 use super::settings::SettingsArguments;
 use crate::checkpoint::Hub;
 use crate::rerank::{Lengths, Priority};
-use crate::route::{Answer, Ask, AskedDocument, Scores};
+use crate::route::{Answer, Ask, AskedDocument, Scored, Scores};
 use crate::server::Stack;
 use crate::telemetry::Trace;
 
@@ -37,7 +37,8 @@ pub struct RerankArguments {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Print the model's raw logits instead of scores between 0 and 1.
+    /// Print the model's raw logits instead of scores between 0 and 1, or what policies
+    /// made of them.
     #[arg(long)]
     raw_scores: bool,
     /// The documents themselves.
@@ -84,14 +85,20 @@ pub async fn run(arguments: RerankArguments) -> anyhow::Result<()> {
         request_id: "rerank".into(),
         caller: None,
         trace: Trace::default(),
+        report: std::sync::Arc::default(),
     };
-    let answer = stack.routes().default_route().rerank(ask).await;
+    let route = stack.routes().default_route();
+    let policies = route.policies.clone();
+    let answer = route.rerank(ask).await;
     stack.stop().await;
     let answer = answer?;
     if arguments.json {
-        print_json(&answer, &asked)
+        print_json(&answer, &asked)?;
     } else {
-        print_table(&answer, &asked)
+        print_table(&answer, &asked);
+    }
+    for caveat in caveats(&answer, &policies, arguments.raw_scores) {
+        eprintln!("maitred: {caveat}");
     }
     Ok(())
 }
@@ -110,19 +117,56 @@ fn asked_documents(arguments: &RerankArguments) -> anyhow::Result<Vec<AskedDocum
     Ok(asked)
 }
 
-fn print_json(answer: &Answer, asked: &[AskedDocument]) {
-    let results: Vec<_> = answer
-        .results
-        .iter()
-        .map(|result| {
-            let text = &*asked[result.index as usize].text;
-            json!({ "index": result.index, "score": result.score, "text": text })
-        })
-        .collect();
-    println!(
-        "{:#}",
-        json!({ "route": &*answer.route, "model": &*answer.model, "results": results })
-    );
+/// What is printed as JSON: scores with as many digits as tell them apart, which is
+/// what HTTP answers.
+#[derive(Debug, Serialize)]
+struct Printed<'a> {
+    model: &'a str,
+    results: Vec<PrintedResult<'a>>,
+    route: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct PrintedResult<'a> {
+    index: u32,
+    score: f32,
+    text: &'a str,
+}
+
+fn print_json(answer: &Answer, asked: &[AskedDocument]) -> anyhow::Result<()> {
+    let result = |&Scored { index, score }: &Scored| PrintedResult {
+        index,
+        score,
+        text: &asked[index as usize].text,
+    };
+    let printed = Printed {
+        model: &answer.model,
+        results: answer.results.iter().map(result).collect(),
+        route: &answer.route,
+    };
+    println!("{}", serde_json::to_string_pretty(&printed)?);
+    Ok(())
+}
+
+/// What HTTP says in headers of an answer: that it is not what one may take it for.
+fn caveats(answer: &Answer, policies: &[String], raw_scores: bool) -> Vec<String> {
+    let report = &answer.report;
+    let truncated = report.pairs_truncated();
+    let mut caveats = Vec::new();
+    if truncated > 0 {
+        let pairs = report.pairs();
+        caveats.push(format!("{truncated} of {pairs} pairs lost tokens to the model's limit"));
+    }
+    if report.bypassed() {
+        caveats.push("a policy failed and was bypassed: this is the plain model's ranking".into());
+    }
+    if answer.order_only {
+        caveats.push("only the order means something: the scores are ranks".into());
+    } else if raw_scores && !policies.is_empty() && !report.bypassed() {
+        let policies = policies.join(", ");
+        caveats.push(format!("the scores are what {policies} made of the model's logits"));
+    }
+    caveats
 }
 
 fn print_table(answer: &Answer, asked: &[AskedDocument]) {

@@ -27,6 +27,22 @@ pub struct SettingsArguments {
     /// first.
     #[arg(long = "policy", value_name = "FILE.wasm")]
     pub policies: Vec<PathBuf>,
+    /// Power that a policy gets, `clock` or `random`, by the policy's name: that of its
+    /// file without `.wasm`, or the configuration's. Repeat it for more.
+    #[arg(long = "grant", value_name = "NAME=POWER", value_parser = granted)]
+    grants: Vec<Granted>,
+}
+
+/// `fresh=clock`.
+#[derive(Debug, Clone)]
+struct Granted {
+    policy: String,
+    power: String,
+}
+
+fn granted(text: &str) -> Result<Granted, &'static str> {
+    let (policy, power) = text.split_once('=').ok_or("it has no `=`, like `fresh=clock`")?;
+    Ok(Granted { policy: policy.into(), power: power.into() })
 }
 
 /// What a server is configured by: the same, and where it listens.
@@ -147,6 +163,13 @@ impl SettingsArguments {
                 );
             }
             raw.routes.entry(route).or_default().policies.push(RawLink::Name(name));
+        }
+        for Granted { policy: name, power } in &self.grants {
+            let Some(policy) = raw.policies.get_mut(name) else {
+                bail!("--grant {name}={power}: no policy is called `{name}`");
+            };
+            policy.grants.push(power.clone());
+            raw.origins.note_flag(&format!("policies.{name}.grants"), "--grant");
         }
         Ok(())
     }

@@ -67,12 +67,13 @@ pub struct ServerSettings {
     pub header_bytes_max: usize,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
-    /// Bytes of all bodies that are held at once.
+    /// Bytes of all bodies that are held at once, and of answers until they are sent.
     pub bodies_bytes_max: usize,
     /// Time in which the head, and then the body, must arrive.
     pub read_ms_max: Duration,
     /// Time that a connection may stay open between two requests; longer than
-    /// that of the proxies in front, which is 60 s for most.
+    /// that of the proxies in front, which is 60 s for most. No answer waits longer
+    /// to be taken.
     pub idle_ms_max: Duration,
     /// Deadline of a request whose client states none.
     pub request_ms_max: Duration,

@@ -59,6 +59,9 @@ impl Raw {
         // One slip of the pen makes several errors of a line, and of those after.
         reader.faults.dedup_by_key(|(line, _)| *line);
         reader.faults.truncate(SYNTAX_FAULTS_MAX);
+        if errors.is_empty() {
+            reader.integers(&mut Vec::new(), document.get_ref());
+        }
         if let (true, Ok(values)) = (errors.is_empty(), text.parse::<Table>()) {
             reader.table(&mut Vec::new(), document.get_ref(), &values);
         }
@@ -98,6 +101,41 @@ impl Reader<'_> {
 
     fn fault(&mut self, span: Range<usize>, fault: impl Into<String>) {
         self.faults.push((self.line(span), fault.into()));
+    }
+
+    /// Integers that no 64 bits hold. The text has no values then, so nothing else is
+    /// looked at.
+    fn integers(&mut self, path: &mut Vec<String>, table: &DeTable<'_>) {
+        for (key, value) in table {
+            path.push(key.get_ref().to_string());
+            self.integer(path, value);
+            path.pop();
+        }
+    }
+
+    fn integer(&mut self, path: &mut Vec<String>, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Table(table) => self.integers(path, table),
+            DeValue::Array(values) => {
+                for (number, value) in values.iter().enumerate() {
+                    path.push(number.to_string());
+                    self.integer(path, value);
+                    path.pop();
+                }
+            }
+            DeValue::Integer(integer)
+                if i64::from_str_radix(integer.as_str(), integer.radix()).is_err() =>
+            {
+                let (key, least, most) = (path.join("."), i64::MIN, i64::MAX);
+                let mut shown = self.text[value.span()].to_owned();
+                shorten(&mut shown);
+                self.fault(
+                    value.span(),
+                    format!("`{key}` is {shown}; a whole number must be {least} to {most}"),
+                );
+            }
+            _ => {}
+        }
     }
 
     fn table(&mut self, path: &mut Vec<String>, table: &DeTable<'_>, values: &Table) {
@@ -175,12 +213,16 @@ impl Reader<'_> {
         if shown.contains(KEY_PREFIX) {
             shown = "not shown".into();
         }
-        if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARS_MAX) {
-            shown.truncate(end);
-            shown.push('…');
-        }
+        shorten(&mut shown);
         let key = path.join(".");
         self.fault(spanned.span(), format!("`{key}` is {shown}; it must be {expected}"));
+    }
+}
+
+fn shorten(shown: &mut String) {
+    if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARS_MAX) {
+        shown.truncate(end);
+        shown.push('…');
     }
 }
 

@@ -25,22 +25,41 @@ pub fn factory(
     checkpoint: &Checkpoint,
     settings: &ModelSettings,
 ) -> Result<EngineFactory, EngineError> {
-    let packed = match settings.engine {
-        EngineKind::Packed => true,
-        EngineKind::Candle | EngineKind::CandleStock => false,
-        EngineKind::Auto if !candle::is_cpu(settings.device)? => false,
-        EngineKind::Auto => {
-            let why = packed::unsuited(settings);
-            if let Some(why) = &why {
+    match chosen(settings)? {
+        Chosen::Packed => packed::factory(checkpoint, settings),
+        Chosen::Candle(why) => {
+            if let Some(why) = why {
                 tracing::info!("`{}` runs on engine candle: {why}", checkpoint.name);
             }
-            why.is_none()
+            candle::factory(checkpoint, settings)
         }
-    };
-    match packed {
-        true => packed::factory(checkpoint, settings),
-        false => candle::factory(checkpoint, settings),
     }
+}
+
+/// Whether an engine does what the settings say, as far as they alone tell.
+pub fn check(settings: &ModelSettings) -> Result<(), EngineError> {
+    match chosen(settings)? {
+        Chosen::Packed => packed::check(settings),
+        Chosen::Candle(_) => candle::check(settings),
+    }
+}
+
+enum Chosen {
+    Packed,
+    /// Why not the other, if that was left to us.
+    Candle(Option<String>),
+}
+
+fn chosen(settings: &ModelSettings) -> Result<Chosen, EngineError> {
+    Ok(match settings.engine {
+        EngineKind::Packed => Chosen::Packed,
+        EngineKind::Candle | EngineKind::CandleStock => Chosen::Candle(None),
+        EngineKind::Auto if !candle::is_cpu(settings.device)? => Chosen::Candle(None),
+        EngineKind::Auto => match packed::unsuited(settings) {
+            None => Chosen::Packed,
+            why => Chosen::Candle(why),
+        },
+    })
 }
 
 /// A cross-encoder, ready to score. Scores are the same (to rounding) alone or
@@ -95,19 +114,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Real tokens.
-    pub fn tokens(&self) -> usize {
-        self.pairs.iter().map(|pair| pair.tokens()).sum()
-    }
-
     /// Tokens of the longest pair.
     pub fn longest(&self) -> usize {
         self.pairs.iter().map(|pair| pair.tokens()).max().unwrap_or(0)
-    }
-
-    /// Tokens that an engine without raggedness computes.
-    pub fn tokens_padded(&self) -> usize {
-        self.longest() * self.pairs.len()
     }
 }
 

@@ -6,6 +6,7 @@
 //! time before the protocol is known, nor idle HTTP/2 connections. This covers
 //! all of them. Bodies have their own limit, and requests their deadlines.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,12 +47,22 @@ pub struct Activity {
     phase: Phase,
     /// On HTTP/2 not every byte belongs to a request.
     multiplexed: bool,
+    /// Since when each answer waits to be taken, in the order in which they were
+    /// given.
+    unread: BTreeMap<u64, Instant>,
+    answers: u64,
 }
 
 impl Activity {
     /// A peer that opens a connection has something to say.
     pub fn new(patience: Patience, now: Instant) -> Self {
-        Activity { patience, phase: Phase::Head { since: now }, multiplexed: false }
+        Activity {
+            patience,
+            phase: Phase::Head { since: now },
+            multiplexed: false,
+            unread: BTreeMap::new(),
+            answers: 0,
+        }
     }
 
     pub fn bytes_came(&mut self, now: Instant) {
@@ -76,9 +87,36 @@ impl Activity {
         };
     }
 
-    /// When patience ends, and with what. A peer that was told to leave has as
-    /// long to take its last answer as others for a head.
+    /// The number by which it is said that this answer was taken.
+    pub fn answer_began(&mut self, now: Instant) -> u64 {
+        self.answers += 1;
+        self.unread.insert(self.answers, now);
+        self.answers
+    }
+
+    /// All of it was sent, or nobody wants it any more.
+    pub fn answer_ended(&mut self, answer: u64) {
+        self.unread.remove(&answer);
+    }
+
+    /// When patience ends, and with what.
     pub fn deadline(&self, told: Option<Instant>) -> Option<(Instant, Overdue)> {
+        let deadlines = [self.deadline_of_phase(told), self.deadline_of_answers(told)];
+        deadlines.into_iter().flatten().min_by_key(|(until, _)| *until)
+    }
+
+    /// No answer may wait longer than an idle connection, whatever else its peer
+    /// does meanwhile: it holds memory. Once the peer was told to leave, what is in
+    /// service beside the answer has as long again; nobody can prolong that.
+    fn deadline_of_answers(&self, told: Option<Instant>) -> Option<(Instant, Overdue)> {
+        let (_, &since) = self.unread.first_key_value()?;
+        let since = told.map_or(since, |told| since.max(told));
+        Some((since + self.patience.idle, Overdue::Idle))
+    }
+
+    /// A peer that was told to leave has as long to take its last answer as others
+    /// for a head.
+    fn deadline_of_phase(&self, told: Option<Instant>) -> Option<(Instant, Overdue)> {
         match self.phase {
             Phase::Idle { since } => {
                 let until = match told {
@@ -108,6 +146,12 @@ impl Watched {
         Turn(self.clone())
     }
 
+    /// An answer that is taken when the guard is dropped.
+    pub fn answer(&self) -> Unread {
+        let answer = self.lock().answer_began(Instant::now());
+        Unread { answer, connection: self.clone() }
+    }
+
     pub fn deadline(&self, told: Option<Instant>) -> Option<(Instant, Overdue)> {
         self.lock().deadline(told)
     }
@@ -125,6 +169,19 @@ pub struct Turn(Watched);
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.lock().request_ended(Instant::now());
+    }
+}
+
+/// An answer that its peer has not taken yet.
+#[derive(Debug)]
+pub struct Unread {
+    answer: u64,
+    connection: Watched,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.connection.lock().answer_ended(self.answer);
     }
 }
 
@@ -235,5 +292,31 @@ mod tests {
         assert_eq!(peer.deadline(None), idle);
         peer.bytes_came(after(3));
         assert_eq!(peer.deadline(None), idle, "a ping is no head");
+    }
+
+    #[test]
+    fn an_answer_waits_no_longer_for_what_else_its_peer_does() {
+        let opened = Instant::now();
+        let after = |s| opened + Duration::from_secs(s);
+        let mut peer = Activity::new(PATIENCE, opened);
+        let idle = |s| Some((after(s), Overdue::Idle));
+        let ask = |peer: &mut Activity, now| {
+            peer.request_began(true);
+            peer.request_ended(now);
+            peer.answer_began(now)
+        };
+        let first = ask(&mut peer, after(1));
+        let second = ask(&mut peer, after(3));
+        assert_eq!(peer.deadline(None), idle(76), "the first answer counts");
+        peer.answer_ended(first);
+        peer.request_began(true);
+        assert_eq!(peer.deadline(None), idle(78), "whatever is in service");
+        let told = Some(after(78));
+        assert_eq!(peer.deadline(told), idle(153), "that has its time");
+        let third = ask(&mut peer, after(150));
+        assert_eq!(peer.deadline(told), idle(153), "and no more than that");
+        peer.answer_ended(second);
+        peer.answer_ended(third);
+        assert_eq!(peer.deadline(told), None);
     }
 }

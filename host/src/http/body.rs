@@ -1,4 +1,5 @@
-//! A request's body: of the right kind, in bounded bytes, in bounded time.
+//! A request's body: of the right kind, in bounded bytes, in bounded time. And the
+//! room for all of them, in which their answers stay until they are sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +11,22 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, Head
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::errors::Problem;
+use super::errors::{Problem, shown_bytes};
 use crate::config::ServerSettings;
-use crate::rerank::Error;
 
-/// A whole body. What it reserves of the room for bodies is given back when it
-/// is dropped, so hold it as long as what was decoded from it.
+/// A whole body.
 #[derive(Debug)]
 pub struct Whole {
     pub bytes: Bytes,
-    _share: Share,
+    /// Hold it as long as what was decoded from the bytes.
+    pub share: Share,
 }
 
-/// Room for all bodies that are held at once.
+/// Room for all bodies that are held at once, and for answers until they are sent.
 #[derive(Debug)]
 pub struct Room {
     kib: Arc<Semaphore>,
+    bodies_bytes_max: usize,
     body_bytes_max: usize,
     read_ms_max: Duration,
 }
@@ -35,8 +36,8 @@ const KIB: usize = 1024;
 /// What `curl -d` says of any body.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// Whatever fills the room (bodies being read, requests being served) leaves it
-/// within about this time.
+/// Whatever fills the room (bodies being read, requests being served, answers being
+/// sent) leaves it within about this time, if clients do their part.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Room {
@@ -44,6 +45,7 @@ impl Room {
         let kib = (settings.bodies_bytes_max / KIB).min(Semaphore::MAX_PERMITS);
         Room {
             kib: Arc::new(Semaphore::new(kib)),
+            bodies_bytes_max: settings.bodies_bytes_max,
             body_bytes_max: settings.body_bytes_max,
             read_ms_max: settings.read_ms_max,
         }
@@ -61,7 +63,7 @@ impl Room {
         let collected = timeout_at(until, self.read(headers, &mut body))
             .await
             .unwrap_or(Err(Problem::BodySlow { limit: self.read_ms_max }));
-        if let Err(Problem::BodyTooLarge { .. } | Problem::Domain(_)) = collected {
+        if let Err(Problem::BodyTooLarge { .. } | Problem::BodiesFull { .. }) = collected {
             self.discard(headers, body, until).await;
         }
         collected
@@ -91,6 +93,14 @@ impl Room {
         let _ = timeout_at(until, read).await;
     }
 
+    /// The answer to a body with this share, which it takes over: a client that does
+    /// not read makes us hold answers as one that sends makes us hold bodies.
+    pub fn answer(&self, mut share: Share, answer: Vec<u8>) -> Result<Bytes, Problem> {
+        let answer = answer.into_boxed_slice();
+        self.fit(&mut share, answer.len())?;
+        Ok(Bytes::from_owner(Answer { answer, _share: share }))
+    }
+
     /// Until when a body that nobody wants is read.
     pub fn patience(&self) -> Instant {
         Instant::now() + self.read_ms_max
@@ -114,7 +124,7 @@ impl Room {
             };
             let length = first.len() + rest.len() + data.len();
             self.check(length as u64, announced)?;
-            share.grow(&self.kib, length)?;
+            self.grow(&mut share, length)?;
             // A body of one frame is not copied.
             if first.is_empty() && rest.is_empty() {
                 first = data;
@@ -126,7 +136,36 @@ impl Room {
             rest.extend_from_slice(&data);
         }
         let bytes = if rest.is_empty() { first } else { rest.freeze() };
-        Ok(Whole { bytes, _share: share })
+        Ok(Whole { bytes, share })
+    }
+
+    /// Makes a share large enough for `bytes`, or refuses at once.
+    fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Problem> {
+        let missing = bytes.div_ceil(KIB).saturating_sub(share.kib());
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(missing)
+            .ok()
+            .and_then(|kib| self.kib.clone().try_acquire_many_owned(kib).ok())
+            .ok_or(Problem::BodiesFull {
+                bytes_max: self.bodies_bytes_max,
+                retry_after: RETRY_AFTER,
+            })?;
+        match &mut share.permit {
+            Some(permit) => permit.merge(more),
+            None => share.permit = Some(more),
+        }
+        Ok(())
+    }
+
+    /// The same, and gives back what is too much.
+    fn fit(&self, share: &mut Share, bytes: usize) -> Result<(), Problem> {
+        let spare = share.kib().saturating_sub(bytes.div_ceil(KIB));
+        if let Some(permit) = &mut share.permit {
+            drop(permit.split(spare));
+        }
+        self.grow(share, bytes)
     }
 
     fn check(&self, bytes: u64, announced: Option<u64>) -> Result<(), Problem> {
@@ -138,29 +177,28 @@ impl Room {
     }
 }
 
-/// A body's part of the room.
+/// A part of the room; dropping it gives it back.
 #[derive(Debug, Default)]
-struct Share {
+pub struct Share {
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Share {
-    /// Makes it large enough for `bytes`, or refuses at once.
-    fn grow(&mut self, room: &Arc<Semaphore>, bytes: usize) -> Result<(), Problem> {
-        let has = self.permit.as_ref().map_or(0, |p| p.num_permits());
-        let missing = bytes.div_ceil(KIB).saturating_sub(has);
-        if missing == 0 {
-            return Ok(());
-        }
-        let more = u32::try_from(missing)
-            .ok()
-            .and_then(|kib| room.clone().try_acquire_many_owned(kib).ok())
-            .ok_or(Error::Overloaded { retry_after: RETRY_AFTER })?;
-        match &mut self.permit {
-            Some(permit) => permit.merge(more),
-            None => self.permit = Some(more),
-        }
-        Ok(())
+    fn kib(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
+/// An answer's bytes with their share. hyper queues bytes and drops the body that
+/// they were in, so only they know when they are sent.
+struct Answer {
+    answer: Box<[u8]>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
     }
 }
 
@@ -200,7 +238,7 @@ fn check_kind(headers: &HeaderMap, habits: bool) -> Result<(), Problem> {
         None | Some(FORM) if habits => {}
         found => {
             let found = match found {
-                Some(_) => format!("\"{}\"", kind.unwrap_or_default().escape_ascii()),
+                Some(_) => format!("\"{}\"", shown_bytes(kind.unwrap_or_default())),
                 None => "missing".into(),
             };
             let page = match headers.contains_key(ORIGIN) {
@@ -215,7 +253,7 @@ fn check_kind(headers: &HeaderMap, habits: bool) -> Result<(), Problem> {
     if let Some(coding) = header(CONTENT_ENCODING)
         && !coding.trim_ascii().eq_ignore_ascii_case(b"identity")
     {
-        let coding = coding.escape_ascii();
+        let coding = shown_bytes(coding);
         return Err(Problem::MediaType(format!(
             "the content encoding is \"{coding}\"; bodies must not be encoded"
         )));

@@ -8,9 +8,9 @@ use hyper::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use super::Serving;
-use super::errors::Problem;
+use super::errors::{Problem, shown};
 use crate::callers::{Holder, Refusal};
-use crate::rerank::{Error, Priority};
+use crate::rerank::{Error, Priority, Report, Stage};
 use crate::route::{Route, Routes};
 
 /// Where keys are sent. The SDKs of Cohere, Voyage and Jina, and LiteLLM for
@@ -72,13 +72,30 @@ impl<'s> Visitor<'s> {
 
     /// The route that the path names.
     pub fn named(&self, route: &str) -> Result<&'s Arc<Route>, Problem> {
-        self.routes.named(route).map_err(|error| self.missing(error, "route", route))
+        self.found("route", route, Routes::named)
     }
 
     /// The route for what the body calls its model.
     pub fn for_model(&self, model: Option<&str>) -> Result<&'s Arc<Route>, Problem> {
-        let named = model.unwrap_or_default();
-        self.routes.for_model(model).map_err(|error| self.missing(error, "route or model", named))
+        match model {
+            Some(model) => self.found("route or model", model, |r, name| r.for_model(Some(name))),
+            None => Ok(self.routes.default_route()),
+        }
+    }
+
+    /// The route of that name. The refusal names it as errors show any value: what
+    /// was cut is asked for once more, and names nothing either.
+    fn found(
+        &self,
+        what: &str,
+        name: &str,
+        find: impl Fn(&'s Routes, &str) -> Result<&'s Arc<Route>, Error>,
+    ) -> Result<&'s Arc<Route>, Problem> {
+        find(self.routes, name).map_err(|error| {
+            let name = shown(name);
+            let error = find(self.routes, &name).err().unwrap_or(error);
+            self.missing(error, what, &name)
+        })
     }
 
     /// A caller that is not shown all routes gets the same answer for one that
@@ -117,16 +134,17 @@ pub struct Charge<'s> {
 }
 
 impl Charge<'_> {
-    /// Gives it back if the server had no room for the request. Whatever else goes
-    /// wrong may have cost the model something (of several queries one is refused
-    /// when others are scored), and stays charged.
-    pub fn settle(self, problem: &Problem) {
-        let unserved = matches!(
+    /// Gives it back if the server had no room for the request and has computed nothing of it: of
+    /// several queries, or of several calls of a policy, one can be refused when others are
+    /// scored. Whatever else goes wrong stays charged.
+    pub fn settle(self, problem: &Problem, report: &Report) {
+        let refused = matches!(
             problem,
             Problem::Domain(
                 Error::Overloaded { .. } | Error::Unavailable { .. } | Error::TooLarge { .. }
             )
         );
+        let unserved = refused && report.time(Stage::Inference).is_zero();
         if let Some(holder) = self.holder.filter(|_| unserved) {
             holder.caller.give_back(self.pairs);
         }

@@ -32,6 +32,11 @@ pub enum Problem {
         value: Option<u64>,
         limit: u64,
     },
+    /// Bodies and answers fill the room that they have together.
+    BodiesFull {
+        bytes_max: usize,
+        retry_after: Duration,
+    },
     MediaType(String),
     NoEndpoint(String),
     Method {
@@ -51,7 +56,26 @@ pub enum Problem {
         pairs_per_second: u64,
         retry_after: Duration,
     },
+    /// The request's deadline passed.
+    Late(Timeout),
     Domain(Error),
+}
+
+/// How long a request may take, and who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    Client(Duration),
+    Server(Duration),
+}
+
+impl Timeout {
+    /// What counts of a client's wish, if it has one, and the server's limit.
+    pub fn of(asked: Option<Duration>, limit: Duration) -> Self {
+        match asked {
+            Some(asked) if asked <= limit => Timeout::Client(asked),
+            _ => Timeout::Server(limit),
+        }
+    }
 }
 
 impl From<Error> for Problem {
@@ -67,6 +91,7 @@ impl Problem {
             Problem::Header(_) | Problem::BodyBroken => StatusCode::BAD_REQUEST,
             Problem::BodySlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Problem::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::BodiesFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::NoEndpoint(_) => StatusCode::NOT_FOUND,
             Problem::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -74,6 +99,7 @@ impl Problem {
             Problem::Forbidden(_) => StatusCode::FORBIDDEN,
             Problem::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::Watched { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::Late(_) => StatusCode::GATEWAY_TIMEOUT,
             Problem::Domain(error) => match error {
                 Error::Invalid(_) if dialect == Some(Dialect::Tei) => {
                     StatusCode::UNPROCESSABLE_ENTITY
@@ -100,6 +126,7 @@ impl Problem {
             Problem::BodyBroken => "body_broken",
             Problem::BodySlow { .. } => "body_slow",
             Problem::BodyTooLarge { .. } => "body_too_large",
+            Problem::BodiesFull { .. } => "overloaded",
             Problem::MediaType(_) => "media_type",
             Problem::NoEndpoint(_) => "no_endpoint",
             Problem::Method { .. } => "method",
@@ -107,6 +134,7 @@ impl Problem {
             Problem::Forbidden(_) => "forbidden",
             Problem::RateLimited { .. } => "rate_limited",
             Problem::Watched { .. } => "watched",
+            Problem::Late(_) => "deadline_exceeded",
             Problem::Domain(error) => error.kind(),
         }
     }
@@ -131,6 +159,12 @@ impl Problem {
                 }
                 None => format!("the body is over the limit of {limit} bytes"),
             },
+            Problem::BodiesFull { bytes_max, retry_after } => {
+                let ms = retry_after.as_millis();
+                format!(
+                    "the server is at capacity: no room is left for bodies and answers, whose limit is {bytes_max} bytes (`server.bodies_bytes_max`); try again in {ms} ms"
+                )
+            }
             Problem::Method { method, allow } => {
                 format!("the method {method} is not allowed here; use {allow}")
             }
@@ -145,6 +179,13 @@ impl Problem {
                 format!(
                     "the caller's rate of {pairs_per_second} pairs a second is used up; try again in {ms} ms"
                 )
+            }
+            Problem::Late(timeout) => {
+                let (limit, whose) = match timeout {
+                    Timeout::Client(limit) => (limit, "as its `x-maitred-timeout-ms` says"),
+                    Timeout::Server(limit) => (limit, "the server's `server.request_ms_max`"),
+                };
+                format!("the request's deadline of {} ms passed ({whose})", limit.as_millis())
             }
             Problem::Domain(Error::Internal(_)) => {
                 format!("internal error; the server's log tells more under request id {request_id}")
@@ -166,6 +207,9 @@ impl Problem {
             Problem::BodyTooLarge { limit, .. } => {
                 format!("the body is over the limit of {limit} bytes").into()
             }
+            Problem::BodiesFull { bytes_max, .. } => {
+                format!("bodies and answers are over the limit of {bytes_max} bytes").into()
+            }
             Problem::MediaType(_) => "the body does not say that it is plain JSON".into(),
             Problem::NoEndpoint(_) => "nothing is at the path".into(),
             Problem::Method { allow, .. } => format!("the path takes only {allow}").into(),
@@ -176,6 +220,8 @@ impl Problem {
                 rate.into()
             }
             Problem::Watched { .. } => self.text("").into(),
+            // A client may have written the number.
+            Problem::Late(_) => account(&Error::DeadlineExceeded),
             Problem::Domain(error) => account(error),
         }
     }
@@ -193,6 +239,7 @@ impl Problem {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Problem::RateLimited { retry_after, .. }
+            | Problem::BodiesFull { retry_after, .. }
             | Problem::Domain(Error::Overloaded { retry_after })
             | Problem::Domain(Error::Unavailable { retry_after, .. }) => {
                 let up = u64::from(retry_after.subsec_nanos() > 0);
@@ -206,9 +253,12 @@ impl Problem {
     fn tei_type(&self) -> &'static str {
         match self {
             Problem::Empty(_) => "Empty",
-            Problem::Domain(Error::Overloaded { .. }) | Problem::RateLimited { .. } => "Overloaded",
+            Problem::Domain(Error::Overloaded { .. })
+            | Problem::BodiesFull { .. }
+            | Problem::RateLimited { .. } => "Overloaded",
             Problem::Domain(Error::Unavailable { .. }) => "Unhealthy",
-            Problem::Domain(
+            Problem::Late(_)
+            | Problem::Domain(
                 Error::DeadlineExceeded | Error::PolicyFailed { .. } | Error::Internal(_),
             ) => "Backend",
             _ => "Validation",
@@ -246,6 +296,24 @@ impl Problem {
         };
         serde_json::to_vec(&body).expect("strings serialise")
     }
+}
+
+/// Characters of what somebody else wrote that an error repeats.
+const SHOWN_CHARS_MAX: usize = 100;
+
+/// A value as errors show it. Every value that a client wrote goes through here:
+/// errors are answered and logged, so a long one would make both longer than the
+/// request. What was cut ends in `…`.
+pub fn shown(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => Cow::Borrowed(value),
+        Some((end, _)) => Cow::Owned(format!("{}…", &value[..end])),
+    }
+}
+
+/// The same of bytes that may be no text.
+pub fn shown_bytes(value: &[u8]) -> String {
+    shown(&value.escape_ascii().to_string()).into_owned()
 }
 
 fn account(error: &Error) -> Cow<'static, str> {
@@ -357,5 +425,27 @@ fn fault_type(status: StatusCode) -> &'static str {
         400..500 => "BadRequestError",
         503 => "ServiceUnavailableError",
         _ => "InternalServerError",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_value() {
+        assert_eq!(shown("rerank-9"), "rerank-9");
+        let longest = "é".repeat(SHOWN_CHARS_MAX);
+        assert_eq!(shown(&longest), longest);
+        assert_eq!(shown(&format!("{longest}x")), format!("{longest}…"));
+        assert_eq!(shown_bytes(b"a\xffb"), "a\\xffb");
+    }
+
+    #[test]
+    fn the_shorter_time_is_the_deadline() {
+        let ms = Duration::from_millis;
+        assert_eq!(Timeout::of(None, ms(9)), Timeout::Server(ms(9)));
+        assert_eq!(Timeout::of(Some(ms(5)), ms(9)), Timeout::Client(ms(5)));
+        assert_eq!(Timeout::of(Some(ms(50)), ms(9)), Timeout::Server(ms(9)));
     }
 }

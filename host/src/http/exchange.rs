@@ -15,11 +15,11 @@ use hyper::{Response, Version};
 use tracing::Instrument;
 
 use super::App;
-use super::body::check_media_type;
+use super::body::{Whole, check_media_type};
 use super::credentials::visitor;
 use super::dialect::object::Object;
-use super::dialect::{Dialect, Encoded, Served};
-use super::errors::Problem;
+use super::dialect::{Dialect, KNOWN, Served};
+use super::errors::{Problem, Timeout};
 use super::headers::{REQUEST_ID, check_host, envelope, new_request_id, request_id, trace_caller};
 use super::journal::Entry;
 use super::router::Target;
@@ -55,9 +55,9 @@ where
     entry.dialect = target.as_ref().ok().and_then(|target| target.dialect);
     let outcome = guarded(rank(app, id.and(target), head, body, &mut entry)).await;
     let mut response = match outcome {
-        Ok((answer, encoded)) => {
-            entry.answered(&answer);
-            success(&answer, encoded, &entry.request_id)
+        Ok(ranked) => {
+            entry.answered(&ranked.answer);
+            success(ranked, &entry.request_id)
         }
         Err(problem) => {
             entry.refused(&problem);
@@ -95,13 +95,21 @@ pub async fn guarded<T>(outcome: impl Future<Output = Result<T, Problem>>) -> Re
     })
 }
 
+/// An answer, and what the client reads of it.
+struct Ranked {
+    answer: Answer,
+    body: Bytes,
+    /// Of its dialect.
+    headers: Vec<(&'static str, u64)>,
+}
+
 async fn rank<B>(
     app: &App,
     target: Result<Target<'_>, Problem>,
     head: &Parts,
     body: B,
     entry: &mut Entry,
-) -> Result<(Answer, Encoded), Problem>
+) -> Result<Ranked, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -123,15 +131,14 @@ where
             return Err(problem);
         }
     };
-    let body = app.room.collect(&head.headers, body).await.inspect_err(|problem| {
-        if matches!(problem, Problem::Domain(Error::Overloaded { .. })) {
-            entry.shed("bodies");
-        }
-    })?;
-    let object = Object::body(&body.bytes)?;
+    let whole = app.room.collect(&head.headers, body).await;
+    let Whole { bytes, share } = whole.inspect_err(|problem| shed(entry, problem))?;
+    let object = Object::body(&bytes, KNOWN)?;
     let dialect = Dialect::recognise(target.dialect, &object)?;
     entry.dialect = Some(dialect);
     let mut call = dialect.decode(&object, &envelope, &app.bounds())?;
+    // What was decoded has its own copies.
+    drop(bytes);
     entry.documents = call.ask.documents.len();
     let route = match named {
         Some(route) => route,
@@ -143,10 +150,11 @@ where
     call.ask.trace = entry.span.trace();
     call.ask.priority = visitor.granted(call.ask.priority);
     let charge = visitor.charge(call.ask.documents.len())?;
+    let report = call.ask.report.clone();
     let answer = match ask(route, call.ask).await {
         Ok(answer) => answer,
         Err(problem) => {
-            charge.settle(&problem);
+            charge.settle(&problem, &report);
             return Err(problem);
         }
     };
@@ -156,13 +164,27 @@ where
         length_max: route.model.length_max(),
         created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     });
-    Ok((answer, encoded))
+    // What it is encoded from need not be held beside it.
+    drop(call.reply);
+    let body = app.room.answer(share, encoded.body).inspect_err(|problem| shed(entry, problem))?;
+    Ok(Ranked { answer, body, headers: encoded.headers })
+}
+
+/// Counts a refusal for want of room.
+fn shed(entry: &Entry, problem: &Problem) {
+    if matches!(problem, Problem::BodiesFull { .. }) {
+        entry.shed("bodies");
+    }
 }
 
 /// What stages log meanwhile carries the request's id.
 pub async fn ask(route: &Route, ask: Ask) -> Result<Answer, Problem> {
     let span = tracing::info_span!("request", id = &*ask.request_id, route = &*route.name);
-    let answer = route.rerank(ask).instrument(span).await?;
+    let timeout = Timeout::of(ask.timeout, route.limits.request_ms_max);
+    let answer = route.rerank(ask).instrument(span).await.map_err(|error| match error {
+        Error::DeadlineExceeded => Problem::Late(timeout),
+        error => Problem::Domain(error),
+    })?;
     // JSON has no word for NaN, and a client could not sort by it.
     if let Some(bad) = answer.results.iter().find(|r| !r.score.is_finite()) {
         let detail = format!("the score of document {} is {}", bad.index, bad.score);
@@ -171,8 +193,9 @@ pub async fn ask(route: &Route, ask: Ask) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
-fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(encoded.body)));
+fn success(ranked: Ranked, request_id: &str) -> Response<Full<Bytes>> {
+    let answer = &ranked.answer;
+    let mut response = Response::new(Full::new(ranked.body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(REQUEST_ID, visible(request_id));
@@ -191,7 +214,7 @@ fn success(answer: &Answer, encoded: Encoded, request_id: &str) -> Response<Full
     if answer.report.pairs_truncated() > 0 {
         headers.insert(TRUNCATED, HeaderValue::from(answer.report.pairs_truncated()));
     }
-    for (name, value) in encoded.headers {
+    for (name, value) in ranked.headers {
         headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
     }
     response

@@ -6,7 +6,7 @@ use hyper::Method;
 
 use super::Side;
 use super::dialect::object::Object;
-use super::dialect::{Bounds, Dialect, Envelope};
+use super::dialect::{Bounds, Dialect, Envelope, KNOWN};
 use super::errors::Problem;
 use super::router::{self, Endpoint};
 
@@ -32,7 +32,7 @@ fn decoded(path: &str, body: &[u8]) -> Result<(), Problem> {
     let Endpoint::Rerank(target) = endpoint else {
         return Ok(());
     };
-    let object = Object::body(body)?;
+    let object = Object::body(body, KNOWN)?;
     let dialect = Dialect::recognise(target.dialect, &object)?;
     let envelope = Envelope { request_id: "id".into(), priority: None, timeout: None };
     let ask = dialect.decode(&object, &envelope, &BOUNDS)?.ask;

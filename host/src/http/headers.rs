@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use uuid::Uuid;
 
 use super::dialect::Envelope;
-use super::errors::Problem;
+use super::errors::{Problem, shown, shown_bytes};
 use crate::config::nearest;
 use crate::rerank::Priority;
 use crate::telemetry;
@@ -40,9 +40,14 @@ pub fn request_id(headers: &HeaderMap) -> Result<Arc<str>, Problem> {
         let id = std::str::from_utf8(value).expect("ASCII is UTF-8");
         return Ok(Arc::from(id));
     }
+    let fault = match value.iter().position(|byte| !byte.is_ascii_graphic()) {
+        Some(place) if allowed.contains(&value.len()) => {
+            format!("character {} is \"{}\"", place + 1, shown_bytes(&value[place..=place]))
+        }
+        _ => format!("it has {}", value.len()),
+    };
     Err(Problem::Header(format!(
-        "`{REQUEST_ID}` must be 1 to {REQUEST_ID_CHARS_MAX} visible ASCII characters; it has {}",
-        value.len()
+        "`{REQUEST_ID}` must be 1 to {REQUEST_ID_CHARS_MAX} visible ASCII characters; {fault}"
     )))
 }
 
@@ -96,11 +101,15 @@ fn known(name: &str) -> Result<(), Problem> {
     if names.contains(&name) {
         return Ok(());
     }
-    let hint = match nearest(name, names) {
-        Some(nearest) => format!("; did you mean `{nearest}`?"),
-        None => String::new(),
+    let shown = shown(name);
+    // All of them begin alike; what follows must be close.
+    let own = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
+    let asked = shown.strip_prefix(PREFIX).unwrap_or(&shown);
+    let hint = match nearest(asked, names.map(own)) {
+        Some(nearest) => format!("did you mean `{PREFIX}{nearest}`?"),
+        None => format!("there are `{}`", names.join("`, `")),
     };
-    Err(Problem::Header(format!("there is no header `{name}`{hint}")))
+    Err(Problem::Header(format!("there is no header `{shown}`; {hint}")))
 }
 
 fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem> {
@@ -113,7 +122,7 @@ fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem> {
         b"high" => Ok(Some(Priority::High)),
         other => Err(Problem::Header(format!(
             "`{PRIORITY}` is \"{}\"; it must be low, normal or high",
-            other.escape_ascii()
+            shown_bytes(other)
         ))),
     }
 }
@@ -127,7 +136,7 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
         Some(ms @ 1_u64..) => Ok(Some(Duration::from_millis(ms))),
         _ => Err(Problem::Header(format!(
             "`{TIMEOUT}` is \"{}\"; it must be a whole number of milliseconds from 1",
-            value.as_bytes().escape_ascii()
+            shown_bytes(value.as_bytes())
         ))),
     }
 }
@@ -203,7 +212,12 @@ mod tests {
         check(
             REQUEST_ID,
             "a b",
-            "`x-request-id` must be 1 to 128 visible ASCII characters; it has 3",
+            "`x-request-id` must be 1 to 128 visible ASCII characters; character 2 is \" \"",
+        );
+        check(
+            REQUEST_ID,
+            "\ta",
+            "`x-request-id` must be 1 to 128 visible ASCII characters; character 1 is \"\\t\"",
         );
         check(
             PRIORITY,
@@ -220,5 +234,9 @@ mod tests {
             "100",
             "there is no header `x-maitred-timeout`; did you mean `x-maitred-timeout-ms`?",
         );
+        let all = "there are `x-maitred-priority`, `x-maitred-timeout-ms`";
+        for name in ["x-maitred-foo", "x-maitred-"] {
+            check(name, "1", &format!("there is no header `{name}`; {all}"));
+        }
     }
 }

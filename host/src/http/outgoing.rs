@@ -10,12 +10,45 @@ use futures_util::stream::{BoxStream, unfold};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::activity::{Turn, Watched};
+use super::activity::{Turn, Unread, Watched};
 use crate::dashboard;
 
 pub enum Outgoing {
-    Whole(Full<Bytes>),
+    Whole(Whole),
     Events(Events),
+}
+
+/// An answer that is known to its end. hyper takes its bytes at once and drops the
+/// body, so whoever waits for it to be taken is held by the bytes.
+pub struct Whole {
+    body: Full<Bytes>,
+    unread: Option<Unread>,
+}
+
+/// Bytes on their way, and who wants to know when they are gone.
+struct Sent {
+    bytes: Bytes,
+    _unread: Unread,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Whole {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(unread) = self.unread.take() else {
+            return Poll::Ready(frame);
+        };
+        let held = |bytes| Bytes::from_owner(Sent { bytes, _unread: unread });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
+    }
 }
 
 /// Events without an end of their own. While the peer has taken all of them it
@@ -40,8 +73,11 @@ impl Outgoing {
 
     /// Says on which connection it goes out.
     pub fn on(mut self, connection: &Watched, multiplexed: bool) -> Self {
-        if let Outgoing::Events(events) = &mut self {
-            events.connection = Some((connection.clone(), multiplexed));
+        match &mut self {
+            Outgoing::Whole(whole) => whole.unread = Some(connection.answer()),
+            Outgoing::Events(events) => {
+                events.connection = Some((connection.clone(), multiplexed));
+            }
         }
         self
     }
@@ -49,7 +85,7 @@ impl Outgoing {
 
 impl From<Full<Bytes>> for Outgoing {
     fn from(body: Full<Bytes>) -> Self {
-        Outgoing::Whole(body)
+        Outgoing::Whole(Whole { body, unread: None })
     }
 }
 
@@ -62,7 +98,7 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let events = match self.get_mut() {
-            Outgoing::Whole(body) => return Pin::new(body).poll_frame(cx),
+            Outgoing::Whole(whole) => return whole.poll_frame(cx),
             Outgoing::Events(events) => events,
         };
         if events.turn.is_none() {
@@ -78,14 +114,14 @@ impl Body for Outgoing {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Outgoing::Whole(body) => body.is_end_stream(),
+            Outgoing::Whole(whole) => whole.body.is_end_stream(),
             Outgoing::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Outgoing::Whole(body) => body.size_hint(),
+            Outgoing::Whole(whole) => whole.body.size_hint(),
             Outgoing::Events(_) => SizeHint::default(),
         }
     }

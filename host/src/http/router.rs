@@ -5,7 +5,7 @@ use hyper::Method;
 use super::Side;
 use super::dialect::Dialect;
 use super::dialect::family::{Flavour, Version};
-use super::errors::Problem;
+use super::errors::{Problem, shown};
 use crate::dashboard::{self, File};
 
 /// What answers.
@@ -45,19 +45,15 @@ pub enum Page {
     Docs,
 }
 
-/// Characters of an unknown path that an error repeats.
-const SHOWN: usize = 100;
-
 pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoint<'p>, Problem> {
     let Some(endpoint) = endpoint(side, path) else {
-        let shown: String = path.chars().take(SHOWN).collect();
         let hint = match side {
             Side::Public => {
                 "requests go to /rerank, /v1/rerank, /v2/rerank or /score, or below /routes/{route}; /docs has all paths"
             }
             Side::Operations => "there are /, /metrics, /health, /ready and /info",
         };
-        return Err(Problem::NoEndpoint(format!("nothing is at `{shown}`; {hint}")));
+        return Err(Problem::NoEndpoint(format!("nothing is at `{}`; {hint}", shown(path))));
     };
     let allow = match endpoint {
         Endpoint::Rerank(_) | Endpoint::Try => "POST",
@@ -67,7 +63,7 @@ pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoin
     if allow.split(", ").any(|allowed| allowed == method.as_str()) {
         Ok(endpoint)
     } else {
-        let method = method.to_string();
+        let method = shown(method.as_str()).into_owned();
         Err(Problem::Method { method, allow })
     }
 }

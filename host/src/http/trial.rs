@@ -15,8 +15,8 @@ use super::body::check_json;
 use super::credentials::{Visitor, has_key, visitor};
 use super::dialect::Bounds;
 use super::dialect::document;
-use super::dialect::object::{Object, invalid};
-use super::errors::Problem;
+use super::dialect::object::{Keep, Object, invalid};
+use super::errors::{Problem, shown};
 use super::exchange::{JSON, TRACE, ask, begin, guarded, refusal, visible};
 use super::headers::{REQUEST_ID, check_host, envelope};
 use super::journal::Entry;
@@ -30,6 +30,8 @@ use crate::route::{Answer, Ask, AskedDocument, Queries, Route};
 const NAME: &str = "try";
 /// The body's members. It is ours, so there are no others.
 const KEYS: [&str; 4] = ["route", "query", "documents", "top_n"];
+/// One more is enough to refuse the body.
+const KEEP: Keep = Keep { known: &KEYS, others_max: 1 };
 
 /// What a client asks.
 struct Asked {
@@ -145,7 +147,7 @@ where
         }
     };
     let body = app.room.collect(&head.headers, body).await?;
-    let asked = decode(&Object::body(&body.bytes)?, &app.bounds())?;
+    let asked = decode(&Object::body(&body.bytes, KEEP)?, &app.bounds())?;
     entry.documents = asked.documents.len();
     let route = match &asked.route {
         Some(route) => visitor.named(route)?,
@@ -224,7 +226,8 @@ fn operator<'s>(
 
 fn decode(body: &Object<'_>, bounds: &Bounds) -> Result<Asked, Problem> {
     if let Some((name, _)) = body.members().find(|(name, _)| !KEYS.contains(name)) {
-        let hint = match nearest(name, KEYS) {
+        let name = shown(name);
+        let hint = match nearest(&name, KEYS) {
             Some(nearest) => format!("; did you mean `{nearest}`?"),
             None => format!("; there are `{}`", KEYS.join("`, `")),
         };
@@ -236,15 +239,16 @@ fn decode(body: &Object<'_>, bounds: &Bounds) -> Result<Asked, Problem> {
         route: body.text("route")?,
         query: query.ok_or_else(|| invalid("`query` is missing".into()))?,
         documents: documents.into_iter().map(|sent| sent.asked).collect(),
-        top_n: body.integer("top_n", 1..)?,
+        top_n: body.integer("top_n", 1..=u32::MAX)?,
     })
 }
 
 async fn run(visitor: &Visitor<'_>, route: &Route, asked: Ask) -> Result<Answer, Problem> {
     let charge = visitor.charge(asked.documents.len())?;
+    let report = asked.report.clone();
     let outcome = ask(route, asked).await;
     if let Err(problem) = &outcome {
-        charge.settle(problem);
+        charge.settle(problem, &report);
     }
     outcome
 }

@@ -1,6 +1,8 @@
 //! One guest's life: a place in the pool, a store of its own, a fresh instance,
-//! one call, and the bill. Nothing of it survives the call.
+//! one call, and the bill. Nothing of it survives the call. The same without a bill are
+//! the trials of a policy, before it serves anyone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +17,17 @@ use super::component::Policy;
 use super::contract::Breach;
 use super::convert::legible;
 use super::failure::Failure;
-use super::guest::{Facts, Guest, GuestError, Next};
+use super::guest::{Facts, Forward, Guest, GuestError, Next};
 use super::limits::{self, Meter};
-use crate::rerank::{Context, Error, Ranking, Report, Request, Stage};
+use super::sandbox::Place;
+use crate::rerank::{Context, Document, Error, Ranked, Ranking, Report, Request, Scale, Stage};
 use crate::telemetry::{Span, Trace};
 
 /// What a caller is told to wait when all instances are taken: calls of
 /// policies last about as long as a batch.
 const INSTANCES_RETRY_MS: Duration = Duration::from_millis(50);
-/// Wall time of the instance that is made when a policy is loaded.
+/// Wall time of a trial: of the instance that is made when a policy is loaded, and of
+/// the call that is made when it gets its place in a chain.
 const TRIAL_MS_MAX: Duration = Duration::from_secs(10);
 
 /// Runs `policy` on `request`.
@@ -90,37 +94,101 @@ async fn run(
 
 /// Instantiates a policy once, within its limits, without calling it.
 pub(super) async fn trial(policy: &Policy) -> Result<(), Failure> {
-    let deadline = Instant::now() + TRIAL_MS_MAX;
-    let free = policy.sandbox.place_when_free(&policy.share);
-    let Ok(_place) = timeout_at(deadline, free).await else {
-        return Err(Failure::Host("all instances are taken".into()));
-    };
-    let meter = Meter::new(policy.limits().cpu_ms_max);
-    let facts = Facts {
-        request_id: "trial".into(),
-        deadline,
-        wanted: None,
-        caller: None,
-        params: Arc::default(),
-        model: Arc::new(ModelInfo { name: "none".into(), tokens_max: 0, precision: "none".into() }),
-    };
-    let (driver, _) = mpsc::unbounded_channel();
-    let next = Next { stage: 0, driver, trace: Trace::default() };
-    let nothing = Request { query: "".into(), documents: Vec::new() };
-    let guest = Guest::new(policy, &meter, facts, next, &nothing);
-    let mut store = store(policy, &meter, guest);
-    let instantiate = meter.charge(policy.component.instantiate_async(&mut store));
-    match timeout_at(deadline, instantiate).await {
+    let none = ModelInfo { name: "none".into(), tokens_max: 0, precision: "none".into() };
+    let mut trial = Trial::begin(policy, Arc::default(), Arc::new(none)).await?;
+    let instantiate = trial.meter.charge(policy.component.instantiate_async(&mut trial.store));
+    match timeout_at(trial.deadline, instantiate).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
             let trapped = error.is::<Trap>() || error.is::<I32Exit>();
-            Err(match classify(error, policy, &meter) {
+            Err(match classify(error, policy, &trial.meter) {
                 // It did nothing yet: something about it does not fit.
                 Failure::Trap(reason) if !trapped => Failure::Host(reason),
                 failure => failure,
             })
         }
         Err(_) => Err(Failure::Deadline),
+    }
+}
+
+/// Calls a policy once, within its limits, in a place of a chain: with its parameters
+/// and powers, and with a request that has no documents. So it reads what it is
+/// configured by, and hardly anything else. (A guest has no other export; the
+/// package that says so never changes.) A refusal is no failure: it is the request,
+/// which is nobody's, that was refused.
+pub(super) async fn rehearse(
+    policy: &Policy,
+    params: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    model: Arc<ModelInfo>,
+) -> Result<(), Failure> {
+    let mut trial = Trial::begin(policy, params, model).await?;
+    let run = trial.meter.charge(run(policy, &mut trial.store, Trial::request()));
+    // The store holds the sender, so this ends with the run alone.
+    let behind = async {
+        while let Some(Forward { request, reply, .. }) = trial.asked.recv().await {
+            let ranked = |document: &Document| Ranked { id: document.id, score: 0.0 };
+            let results = request.documents.iter().map(ranked).collect();
+            // Whoever asked may be gone by now.
+            let _ = reply.send(Ok(Ranking { results, scale: Scale::Logit }));
+        }
+        std::future::pending().await
+    };
+    let ended = timeout_at(trial.deadline, async {
+        tokio::select! {
+            biased;
+            ended = run => ended,
+            ended = behind => ended,
+        }
+    });
+    match ended.await {
+        Ok(Ok(Ok(_) | Err(GuestError::Returned(_)))) => Ok(()),
+        Ok(Ok(Err(GuestError::Failed(failure)))) => Err(failure),
+        Ok(Err(trap)) => Err(classify(trap, policy, &trial.meter)),
+        Err(_) => Err(Failure::Deadline),
+    }
+}
+
+/// A store for a request that no client sent. Nothing of it is counted.
+struct Trial {
+    meter: Arc<Meter>,
+    store: Store<Guest>,
+    deadline: Instant,
+    /// What the guest asks the next stage.
+    asked: mpsc::UnboundedReceiver<Forward>,
+    /// Dropped after the store.
+    _place: Place,
+}
+
+impl Trial {
+    async fn begin(
+        policy: &Policy,
+        params: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+        model: Arc<ModelInfo>,
+    ) -> Result<Trial, Failure> {
+        let deadline = Instant::now() + TRIAL_MS_MAX;
+        let free = policy.sandbox.place_when_free(&policy.share);
+        let Ok(place) = timeout_at(deadline, free).await else {
+            return Err(Failure::Host("all instances are taken".into()));
+        };
+        let meter = Meter::new(policy.limits().cpu_ms_max);
+        let facts = Facts {
+            request_id: "trial".into(),
+            deadline,
+            wanted: None,
+            caller: None,
+            params,
+            model,
+        };
+        let (driver, asked) = mpsc::unbounded_channel();
+        let next = Next { stage: 0, driver, trace: Trace::default() };
+        let guest = Guest::new(policy, &meter, facts, next, &Trial::request());
+        let store = store(policy, &meter, guest);
+        Ok(Trial { meter, store, deadline, asked, _place: place })
+    }
+
+    /// Its query is none that the edge would refuse.
+    fn request() -> Request {
+        Request { query: "trial".into(), documents: Vec::new() }
     }
 }
 

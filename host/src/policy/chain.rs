@@ -15,8 +15,9 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::PolicyError;
-use super::call::call;
+use super::call::{self, call};
 use super::component::Policy;
+use super::failure::Failure;
 use super::guest::{Facts, Forward, Next};
 use crate::config::OnFailure;
 use crate::metrics::{self, Metrics};
@@ -68,6 +69,48 @@ struct Stage {
 /// Whether a chain can be made of these.
 pub fn check(links: &[Link], on_failure: OnFailure) -> Result<(), PolicyError> {
     stages(links, on_failure).map(|_| ())
+}
+
+/// Lets each policy of a chain read its parameters, as every request would: once, now,
+/// so that one which does not take them is refused, and not each of the requests. A
+/// policy that fails of anything else is told of, and may serve: that it says so
+/// itself is certain, but what a trap has to do with a request that nobody sent is not.
+pub async fn rehearse(
+    links: &[Link],
+    on_failure: OnFailure,
+    about: &ModelInfo,
+) -> Result<Vec<Doubt>, PolicyError> {
+    let about = Arc::new(about.clone());
+    let mut doubts = Vec::new();
+    for Stage { policy, params } in stages(links, on_failure)? {
+        let name = || policy.name().clone();
+        match call::rehearse(&policy, params, about.clone()).await {
+            Ok(()) => {}
+            Err(Failure::Reported(said)) => {
+                return Err(PolicyError::Refused { policy: name(), said });
+            }
+            Err(Failure::Host(reason)) => {
+                let reason = format!("could not be run: {reason}");
+                return Err(PolicyError::Trial { policy: name(), reason });
+            }
+            Err(failure) => doubts.push(Doubt { policy: name(), failure: failure.to_string() }),
+        }
+    }
+    Ok(doubts)
+}
+
+/// A policy that was tried and failed, of something that need not fail a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    pub policy: Arc<str>,
+    failure: String,
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Doubt { policy, failure } = self;
+        write!(f, "policy `{policy}` {failure}, in a trial without documents")
+    }
 }
 
 fn stages(links: &[Link], on_failure: OnFailure) -> Result<Vec<Stage>, PolicyError> {
@@ -191,11 +234,12 @@ impl Chain {
         };
         // Policies report their own failures; that the chain as a whole asks for
         // too much is found by the model, which knows no policies.
-        if let Err(Error::PolicyFailed { policy, reason }) = &answer
-            && stage == self.stages.len()
-        {
-            self.overdrawn(policy, reason, context);
-        }
+        let answer = match answer {
+            Err(Error::PolicyFailed { policy, reason }) if stage == self.stages.len() => {
+                Err(self.overdrawn(&policy, reason, context))
+            }
+            answer => answer,
+        };
         match (self.on_failure, answer) {
             (OnFailure::Bypass, Err(failed @ Error::PolicyFailed { .. })) => Err(failed),
             (_, answer) => {
@@ -207,14 +251,23 @@ impl Chain {
     }
 
     /// Counts that the chain asked the model for more than its request was
-    /// admitted with.
-    fn overdrawn(&self, chain: &str, reason: &str, context: &Context) {
+    /// admitted with. The error names the policy that asked, which is the last one, and
+    /// those in front, whose doing it may be.
+    fn overdrawn(&self, chain: &str, reason: String, context: &Context) -> Error {
         let versions: Vec<&str> = self.stages.iter().map(|s| &**s.policy.version()).collect();
         let (policy, version) = (chain.to_owned(), versions.join("+"));
         let labels = metrics::PolicyFailure { policy, version, reason: AMPLIFICATION.into() };
         self.metrics.policy_failures.get_or_create(&labels).inc();
         let (request_id, kind) = (&*context.request_id, AMPLIFICATION);
         tracing::warn!(policy = chain, request_id, kind, "policy {reason}");
+        let mut names = self.stages.iter().map(|stage| stage.policy.name());
+        let last = names.next_back().cloned().unwrap_or_else(|| chain.into());
+        let in_front: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        let reason = match in_front.is_empty() {
+            true => reason,
+            false => format!("{reason}: it stands behind {}", in_front.join(", ")),
+        };
+        Error::PolicyFailed { policy: last, reason }
     }
 }
 

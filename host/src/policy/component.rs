@@ -68,6 +68,12 @@ impl Policy {
         &self.grants
     }
 
+    /// The powers that its manifest asks for and nobody granted.
+    pub fn ungranted(&self) -> impl Iterator<Item = Grant> {
+        let asked = self.manifest.capabilities.iter().copied();
+        asked.filter(|asked| !self.grants.contains(asked))
+    }
+
     pub fn limits(&self) -> &PolicyLimits {
         &self.limits
     }
@@ -171,13 +177,6 @@ impl Sandbox {
                 _ => failure.to_string(),
             },
         })?;
-        for asked in &policy.manifest.capabilities {
-            if !policy.grants.contains(asked) {
-                let (policy, version) = (&*policy.name, &*policy.version);
-                let capability = asked.name();
-                tracing::info!(policy, version, capability, "asked for and not granted");
-            }
-        }
         Ok(Arc::new(policy))
     }
 
@@ -211,8 +210,15 @@ impl Sandbox {
         if let Some(other) = other_than_component(&bytes) {
             return Err(unusable(other.into()));
         }
-        let component = Component::new(self.engine(), &bytes)
-            .map_err(|error| unusable(one_line(&format!("{error:#}"))))?;
+        let component =
+            Component::new(self.engine(), &bytes).map_err(|error| match over_limit(&error) {
+                Some(reason) => PolicyError::Limits {
+                    policy: policy(),
+                    path: settings.component.clone(),
+                    reason,
+                },
+                None => unusable(one_line(&format!("{error:#}"))),
+            })?;
         let component = self.check_world(&name, &component)?;
         let version: Arc<str> = version(&digest).into();
         Ok(Policy {
@@ -284,6 +290,19 @@ fn other_than_component(bytes: &[u8]) -> Option<&'static str> {
         [] => Some("it is empty"),
         _ => Some("it does not begin as WebAssembly does"),
     }
+}
+
+/// What a sound component needs more of than the pool of instances has, if that is
+/// what is wrong with it. wasmtime has no type for it; a test notices if its words
+/// change.
+fn over_limit(error: &wasmtime::Error) -> Option<String> {
+    let reason = one_line(&error.root_cause().to_string());
+    let over = [
+        "exceeds the limit of",
+        "exceeds the configured maximum",
+        "exceeds the per-instance limit",
+    ];
+    over.iter().any(|words| reason.contains(words)).then_some(reason)
 }
 
 fn one_line(text: &str) -> String {

@@ -32,7 +32,7 @@ mod wasi;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use chain::{Chain, Link, ModelInfo, check as check_chain};
+pub use chain::{Chain, Doubt, Link, ModelInfo, check as check_chain, rehearse as rehearse_chain};
 pub use component::Policy;
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz;
@@ -54,6 +54,8 @@ pub enum PolicyError {
     Manifest { path: PathBuf, reason: String },
     #[error("compile policy `{policy}`: {path} is no component: {reason}")]
     Compile { policy: Arc<str>, path: PathBuf, reason: String },
+    #[error("load policy `{policy}`: {path} is over a limit of the sandbox: {reason}")]
+    Limits { policy: Arc<str>, path: PathBuf, reason: String },
     /// It imports what the host does not have, or does not export `rerank`.
     #[error("use policy `{policy}`: {reason}")]
     World { policy: Arc<str>, reason: String },
@@ -67,6 +69,9 @@ pub enum PolicyError {
     Memory { policy: Arc<str>, value: usize, limit: usize },
     #[error("configure policy `{policy}`: {reason}")]
     Params { policy: Arc<str>, reason: String },
+    /// By its own words, it cannot work with what its place in the chain gives it.
+    #[error("configure policy `{policy}`: it says: {said}")]
+    Refused { policy: Arc<str>, said: String },
     #[error("bypass a chain that holds policy `{policy}`: the policy is required")]
     Required { policy: Arc<str> },
 }

@@ -1,15 +1,22 @@
-//! Tries what a start would need, without starting: every component is loaded,
-//! every chain put together, every model looked for on this machine. It collects
-//! all that is wrong instead of ending at the first.
+//! Tries what a start would need, without starting: the certificate is read, every
+//! component loaded, every chain put together and tried, every model looked for on
+//! this machine and shown to its engine. It collects all that is wrong instead of
+//! ending at the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::stack::{failed, links};
-use crate::checkpoint::{self, CheckpointError, Hub};
-use crate::config::{POLICY_MEMORY_BYTES_MAX, Settings};
+use super::load_tls;
+use super::stack::{failed, links, powerless, shortened};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Hub};
+use crate::config::{ModelSettings, POLICY_MEMORY_BYTES_MAX, Precision, Settings};
+use crate::engine;
 use crate::metrics::Metrics;
-use crate::policy::{Sandbox, check_chain};
+use crate::policy::{ModelInfo, Sandbox, rehearse_chain};
+
+/// Tokens of a pair that policies are told of where the model is not on this machine:
+/// what most cross-encoders read.
+const LENGTH_USUAL: usize = 512;
 
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -17,19 +24,31 @@ pub struct Findings {
     pub faults: Vec<String>,
     /// What it would do that may surprise.
     pub notes: Vec<String>,
+    /// The models that are on this machine, by their names in the configuration.
+    pub checkpoints: BTreeMap<Arc<str>, Checkpoint>,
 }
 
 /// Policies that no route names are looked at, too: who configures one means it.
 pub async fn examine(settings: &Settings, hub: &Hub) -> Findings {
     let mut findings = Findings::default();
-    chains(settings, &mut findings).await;
+    if let Some(tls) = &settings.server.tls
+        && let Err(error) = load_tls(tls).await
+    {
+        findings.faults.push(format!("`server.tls`: {error}"));
+    }
     for (name, model) in &settings.models {
+        if let Err(error) = engine::check(model) {
+            findings.faults.push(format!("`models.{name}`: {error}"));
+        }
         let offline = Hub { offline: true, ..hub.clone() };
         match checkpoint::locate(&model.source, &offline).await {
             Ok(checkpoint) => {
-                let warning =
-                    checkpoint.warning.map(|warning| format!("`models.{name}`: {warning}"));
-                findings.notes.extend(warning);
+                let notes = [
+                    checkpoint.warning.as_ref().map(|said| format!("`models.{name}`: {said}")),
+                    shortened(name, model, checkpoint.config.length_max),
+                ];
+                findings.notes.extend(notes.into_iter().flatten());
+                findings.checkpoints.insert(name.clone(), checkpoint);
             }
             Err(CheckpointError::Offline { missing, .. }) if !hub.offline => {
                 let source = &model.source;
@@ -40,6 +59,7 @@ pub async fn examine(settings: &Settings, hub: &Hub) -> Findings {
             Err(error) => findings.faults.push(format!("`models.{name}`: {error}")),
         }
     }
+    chains(settings, &mut findings).await;
     findings
 }
 
@@ -54,22 +74,52 @@ async fn chains(settings: &Settings, findings: &mut Findings) {
     let mut policies = BTreeMap::new();
     for (name, policy) in &settings.policies {
         match sandbox.load(name, policy).await {
-            Ok(policy) => _ = policies.insert(name.clone(), policy),
+            Ok(policy) => {
+                findings.notes.extend(powerless(&policy));
+                policies.insert(name.clone(), policy);
+            }
             Err(error) => findings.faults.push(format!("`policies.{name}`: {}", failed(error))),
         }
     }
     for (name, route) in &settings.routes {
         // What is wrong with a policy was said; a chain without it is not looked
         // at.
-        if route.policies.iter().all(|link| policies.contains_key(&link.policy))
-            && let Err(error) = check_chain(&links(route, &policies), route.on_failure)
-        {
-            findings.faults.push(format!("`routes.{name}`: {}", failed(error)));
+        if !route.policies.iter().all(|link| policies.contains_key(&link.policy)) {
+            continue;
+        }
+        let about = about(&route.model, &settings.models[&route.model], findings);
+        match rehearse_chain(&links(route, &policies), route.on_failure, &about).await {
+            Ok(doubts) => {
+                let doubts = doubts.iter().map(|doubt| format!("`routes.{name}`: {doubt}"));
+                findings.notes.extend(doubts);
+            }
+            Err(error) => findings.faults.push(format!("`routes.{name}`: {}", failed(error))),
         }
     }
     let links = settings.routes.values().flat_map(|route| &route.policies);
     let used: BTreeSet<&Arc<str>> = links.map(|link| &link.policy).collect();
     for name in settings.policies.keys().filter(|name| !used.contains(name)) {
         findings.notes.push(format!("`policies.{name}`: no route has it"));
+    }
+}
+
+/// What policies would be told of their model, as far as it is known without its
+/// weights.
+fn about(name: &Arc<str>, settings: &ModelSettings, findings: &Findings) -> ModelInfo {
+    let found = findings.checkpoints.get(name).map(|found| found.config.length_max);
+    let length_max = match (settings.length_max, found) {
+        (Some(asked), Some(found)) => asked.min(found),
+        (asked, found) => asked.or(found).unwrap_or(LENGTH_USUAL),
+    };
+    ModelInfo {
+        name: name.clone(),
+        tokens_max: length_max as u32,
+        precision: match settings.precision {
+            Precision::Auto | Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        }
+        .into(),
     }
 }

@@ -20,7 +20,9 @@ use crate::config::{
 use crate::http::Serving;
 use crate::metrics::{self, Metrics};
 use crate::model::{Model, ModelParts};
-use crate::policy::{Chain, Link, ModelInfo, Policy, PolicyError, Sandbox, check_chain};
+use crate::policy::{
+    Chain, Link, ModelInfo, Policy, PolicyError, Sandbox, check_chain, rehearse_chain,
+};
 use crate::route::{EdgeLimits, Route, Routes};
 
 pub struct Stack {
@@ -131,6 +133,24 @@ impl Parts {
             && a.default_route == b.default_route;
         same_policies && same_settings
     }
+
+    /// Whether this very route is among them, over the same policies and model.
+    fn has(
+        &self,
+        name: &Arc<str>,
+        route: &RouteSettings,
+        policies: &BTreeMap<Arc<str>, Arc<Policy>>,
+        models: &BTreeMap<Arc<str>, Arc<Model>>,
+    ) -> bool {
+        let same_policy = |link: &LinkSettings| {
+            let running = self.policies.get(&link.policy);
+            running.is_some_and(|running| Arc::ptr_eq(running, &policies[&link.policy]))
+        };
+        let running = self.models.get(&route.model);
+        self.settings.routes.get(name) == Some(route)
+            && route.policies.iter().all(same_policy)
+            && running.is_some_and(|running| Arc::ptr_eq(running, &models[&route.model]))
+    }
 }
 
 /// What parts are built of.
@@ -142,8 +162,8 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Policies first, and their parameters: a broken one should not wait for
-    /// weights to load.
+    /// Policies first, and their parameters as far as manifests go: a broken one
+    /// should not wait for weights to load.
     async fn parts(&self, sandbox: &mut Option<Sandbox>) -> anyhow::Result<Parts> {
         let policies = self.policies(sandbox).await?;
         for (name, route) in &self.settings.routes {
@@ -152,18 +172,21 @@ impl Build<'_> {
                 .with_context(|| format!("failed to build the route `{name}`"))?;
         }
         let mut models = BTreeMap::new();
-        let mut routes = Ok(Vec::new());
+        let mut started = Ok(());
         for (name, settings) in &self.settings.models {
             match self.model(name, settings).await {
                 Ok(model) => _ = models.insert(name.clone(), model),
                 Err(error) => {
-                    routes = Err(error.context(format!("failed to start the model `{name}`")));
+                    started = Err(error.context(format!("failed to start the model `{name}`")));
                     break;
                 }
             }
         }
-        let routes = routes.and_then(|_: Vec<Route>| self.routes(&policies, &models));
-        let routes = match routes {
+        let rehearsed = match started {
+            Ok(()) => self.rehearse(&policies, &models).await,
+            Err(error) => Err(error),
+        };
+        let routes = match rehearsed.and_then(|()| self.routes(&policies, &models)) {
             Ok(routes) => routes,
             Err(error) => {
                 self.stop_new(models).await;
@@ -172,6 +195,29 @@ impl Build<'_> {
         };
         let routes = Arc::new(Routes::new(routes, self.settings.default_route.clone()));
         Ok(Parts { settings: self.settings.clone(), policies, models, routes })
+    }
+
+    /// Lets the policies of each route read their parameters, in front of the model that
+    /// they will have. A route that runs already has done so.
+    async fn rehearse(
+        &self,
+        policies: &BTreeMap<Arc<str>, Arc<Policy>>,
+        models: &BTreeMap<Arc<str>, Arc<Model>>,
+    ) -> anyhow::Result<()> {
+        for (name, route) in &self.settings.routes {
+            if self.running.is_some_and(|running| running.has(name, route, policies, models)) {
+                continue;
+            }
+            let about = about(&models[&route.model]);
+            let doubts = rehearse_chain(&links(route, policies), route.on_failure, &about)
+                .await
+                .map_err(failed)
+                .with_context(|| format!("failed to build the route `{name}`"))?;
+            for doubt in doubts {
+                tracing::warn!(policy = &*doubt.policy, route = &**name, "{doubt}");
+            }
+        }
+        Ok(())
     }
 
     /// Only policies that a route names are loaded, so that a command can leave
@@ -200,6 +246,11 @@ impl Build<'_> {
                 None => sandbox.load(&name, settings).await,
             };
             let policy = policy.map_err(failed).with_context(|| format!("`policies.{name}`"))?;
+            if !running.is_some_and(|running| Arc::ptr_eq(running, &policy)) {
+                for note in powerless(&policy) {
+                    tracing::warn!(policy = &*name, version = &**policy.version(), "{note}");
+                }
+            }
             policies.insert(name, policy);
         }
         Ok(policies)
@@ -213,6 +264,9 @@ impl Build<'_> {
             return Ok(running.models[name].clone());
         }
         let parts = ModelParts::load(name, settings, self.hub).await?;
+        if let Some(note) = shortened(name, settings, parts.length_max) {
+            tracing::warn!(model = &**name, "{note}");
+        }
         Ok(Model::start(name.clone(), settings, parts, self.metrics).await?)
     }
 
@@ -249,13 +303,8 @@ impl Build<'_> {
             ));
         }
         chain.push(identity::model(&model.name(), &self.settings.models[&settings.model]));
-        let about = ModelInfo {
-            name: model.name(),
-            tokens_max: model.length_max() as u32,
-            precision: model.info().traits.precision.into(),
-        };
         let metrics = self.metrics.clone();
-        let stage = Chain::new(links, model.clone(), about, settings.on_failure, metrics)
+        let stage = Chain::new(links, model.clone(), about(model), settings.on_failure, metrics)
             .map_err(failed)?;
         Ok(Route {
             name: name.clone(),
@@ -287,6 +336,15 @@ impl Build<'_> {
     }
 }
 
+/// What the policies in front of a model may know of it.
+fn about(model: &Model) -> ModelInfo {
+    ModelInfo {
+        name: model.name(),
+        tokens_max: model.length_max() as u32,
+        precision: model.info().traits.precision.into(),
+    }
+}
+
 /// A route's chain, its policies and their parameters; outermost first.
 pub(super) fn links(
     settings: &RouteSettings,
@@ -297,6 +355,22 @@ pub(super) fn links(
         params: link.params.clone(),
     };
     settings.policies.iter().map(link).collect()
+}
+
+/// What a policy lacks, by its own manifest.
+pub(super) fn powerless(policy: &Policy) -> impl Iterator<Item = String> {
+    policy.ungranted().map(|grant| {
+        let (name, grant) = (policy.name(), grant.name());
+        format!("policy `{name}` asks for `{grant}`, and `policies.{name}.grants` does not have it")
+    })
+}
+
+/// What becomes of a `length_max` that the model's files do not allow.
+pub(super) fn shortened(name: &str, settings: &ModelSettings, allowed: usize) -> Option<String> {
+    let asked = settings.length_max.filter(|asked| *asked > allowed)?;
+    Some(format!(
+        "`models.{name}.length_max` is {asked}, and the model's files allow {allowed} tokens, which is what a pair may have"
+    ))
 }
 
 pub(super) fn failed(error: PolicyError) -> anyhow::Error {

@@ -175,7 +175,7 @@ pub fn wrong_members() -> Vec<Bad> {
         tei(r#""truncation_direction":"Left""#, "`truncation_direction` is \\\"Left\\\"; only"),
         tei(r#""truncation_direction":5"#, "`truncation_direction`: expected a string"),
     ];
-    let integer = "`top_n`: expected an integer from 1, found";
+    let integer = "`top_n`: expected an integer from 1 to 4294967295, found";
     for top_n in [
         "0",
         "-1",
@@ -200,8 +200,17 @@ pub fn wrong_members() -> Vec<Bad> {
             404,
             "no route or model is named `gpt`; the routes are `other`, `plain`",
         ),
-        (r#""priority":"high""#, 400, "`priority`: expected an integer, found a string"),
-        (r#""priority":0.5"#, 400, "`priority`: expected an integer, found the number 0.5"),
+        (r#""priority":"high""#, 400, "`priority`: expected an integer of 64 bits, found a string"),
+        (
+            r#""priority":9223372036854775808"#,
+            400,
+            "`priority`: expected an integer of 64 bits, found the number 9223372036854775808",
+        ),
+        (
+            r#""priority":0.5"#,
+            400,
+            "`priority`: expected an integer of 64 bits, found the number 0.5",
+        ),
         (r#""max_tokens_per_doc":0"#, 400, "`max_tokens_per_doc`: expected an integer from 1"),
         (r#""max_chunks_per_doc":-5"#, 400, "`max_chunks_per_doc`: expected an integer from 1"),
         (r#""rank_fields":"title""#, 400, "`rank_fields`: expected a list, found a string"),
@@ -241,8 +250,14 @@ pub fn wrong_members_elsewhere() -> Vec<Bad> {
         ),
         cohere(r#""priority":1000"#, "`priority`: expected an integer from 0 to 999"),
         cohere(r#""priority":"high""#, "`priority`: expected an integer from 0 to 999"),
-        jina(r#""top_n":0"#, "`top_n`: expected an integer from 1, found the number 0"),
-        jina(r#""top_n":-3"#, "`top_n`: expected an integer from 1, found the number -3"),
+        jina(
+            r#""top_n":0"#,
+            "`top_n`: expected an integer from 1 to 4294967295, found the number 0",
+        ),
+        jina(
+            r#""top_n":-3"#,
+            "`top_n`: expected an integer from 1 to 4294967295, found the number -3",
+        ),
         jina(r#""max_doc_length":0"#, "`max_doc_length`: expected an integer from 1"),
         jina(r#""max_query_length":"8""#, "`max_query_length`: expected an integer from 1"),
         jina(r#""return_documents":"no""#, "`return_documents`: expected true or false"),
@@ -251,7 +266,10 @@ pub fn wrong_members_elsewhere() -> Vec<Bad> {
             400,
             "`documents[0]` has `image` and no `text`",
         ),
-        voyage(r#""top_k":0"#, "`top_k`: expected an integer from 1, found the number 0"),
+        voyage(
+            r#""top_k":0"#,
+            "`top_k`: expected an integer from 1 to 4294967295, found the number 0",
+        ),
         voyage(r#""top_k":99999999999999999999"#, "`top_k`: expected an integer from 1"),
         voyage(r#""truncation":"END""#, "`truncation`: expected true or false, found a string"),
         voyage(r#""return_documents":1"#, "`return_documents`: expected true or false"),
@@ -262,17 +280,23 @@ pub fn wrong_members_elsewhere() -> Vec<Bad> {
             r#""top_k":-1"#,
             "`top_k`: expected an integer from 1",
         ),
-        vllm(r#""top_n":4294967296"#, "`top_n`: expected an integer, found"),
+        vllm(r#""top_n":4294967296"#, "`top_n`: expected an integer up to 4294967295, found"),
         vllm(
             r#""truncate_prompt_tokens":-2"#,
             "`truncate_prompt_tokens`: expected an integer from -1",
         ),
-        vllm(r#""max_tokens_per_doc":-1"#, "`max_tokens_per_doc`: expected an integer from 0"),
+        vllm(
+            r#""max_tokens_per_doc":-1"#,
+            "`max_tokens_per_doc`: expected an integer from 0 to 4294967295",
+        ),
         vllm(r#""max_tokens_per_query":1.5"#, "`max_tokens_per_query`: expected an integer from 0"),
         vllm(r#""use_activation":"no""#, "`use_activation`: expected true or false"),
         vllm(r#""truncation_side":"left""#, "only \\\"right\\\" is supported"),
         infinity(r#""raw_scores":1"#, "`raw_scores`: expected true or false, found the number 1"),
-        infinity(r#""top_n":[]"#, "`top_n`: expected an integer from 1, found a list"),
+        infinity(
+            r#""top_n":[]"#,
+            "`top_n`: expected an integer from 1 to 4294967295, found a list",
+        ),
     ]
 }
 
@@ -303,7 +327,7 @@ pub fn wrong_scores() -> Vec<Bad> {
         (
             r#"{"queries":"q","documents":["a"],"truncate_prompt_tokens":0}"#,
             400,
-            "`truncate_prompt_tokens`: expected -1 or an integer from 1, found the number 0",
+            "`truncate_prompt_tokens`: expected -1 or an integer from 1 to 4294967295, found the number 0",
         ),
         (
             r#"{"queries":"q","documents":["a"],"use_activation":0}"#,

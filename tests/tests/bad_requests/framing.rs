@@ -24,6 +24,7 @@ pub fn wrong_heads() -> Vec<Bad> {
         at("/routes/plain"),
         at("/%72erank"),
         at(&long_path),
+        bad(post(&long_path, "", GOOD), 404, "aaa…`; requests go to"),
         bad(
             post("/routes/none/rerank", "", GOOD),
             404,
@@ -87,10 +88,11 @@ pub fn wrong_heads() -> Vec<Bad> {
             400,
             "there is no header `x-maitred-prioritty`; did you mean",
         ),
+        header("x-maitred-foo: 1\r\n", 400, "there is no header `x-maitred-foo`; there are"),
         header(
             "x-request-id: a b\r\n",
             400,
-            "`x-request-id` must be 1 to 128 visible ASCII characters",
+            "`x-request-id` must be 1 to 128 visible ASCII characters; character 2 is \\\" \\\"",
         ),
         header(
             "x-request-id:\r\n",

@@ -44,7 +44,7 @@ async fn a_failed_policy_is_bypassed_where_the_route_says_so() {
 async fn a_refusal_is_not_bypassed() {
     let lab = Lab::new(8);
     let link = lab.link("lies_about_overload").await;
-    let chain = lab.chain(vec![link], OnFailure::Bypass);
+    let chain = lab.chain(vec![link.clone()], OnFailure::Bypass);
     let answer = ask(&chain, request(), HUNG).await;
     assert!(matches!(answer, Err(Error::Overloaded { .. })), "{answer:?}");
 }
@@ -91,11 +91,21 @@ async fn a_chain_that_asks_the_model_for_too_much_is_counted() {
     };
     let link = lab.link("passes_on").await;
     let chain = lab.chain(vec![link.clone()], OnFailure::Fail);
-    assert_eq!(ask(&chain, request(), HUNG).await, Err(error.clone()));
+    let named = |policy: &str, reason: &str| {
+        Err(Error::PolicyFailed { policy: policy.into(), reason: reason.into() })
+    };
+    let expected = named("passes_on", "asks the model for 9 more pairs");
+    assert_eq!(ask(&chain, request(), HUNG).await, expected);
     assert_eq!(counted(&lab), 1.0);
     // The model errs on the plain ranking, too, which no chain is to blame for.
-    let chain = lab.chain(vec![link], OnFailure::Bypass);
+    let chain = lab.chain(vec![link.clone()], OnFailure::Bypass);
     assert_eq!(ask(&chain, request(), HUNG).await, Err(error));
     assert_eq!(counted(&lab), 2.0);
     assert_eq!(lab.metric("maitred_bypasses_total", &[("route", "route")]), 1.0);
+    // Of several it is the last one that asks, on behalf of those in front.
+    let links = vec![lab.link("passages").await, link.clone()];
+    let chain = lab.chain(links, OnFailure::Fail);
+    let expected =
+        named("passes_on", "asks the model for 9 more pairs: it stands behind `passages`");
+    assert_eq!(ask(&chain, request(), HUNG).await, expected);
 }

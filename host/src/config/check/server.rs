@@ -6,9 +6,18 @@ use crate::config::{ReloadOn, ServerSettings, TlsSettings};
 
 impl Check {
     pub(super) fn server(&mut self, raw: &RawServer) -> ServerSettings {
+        let listen = self.address("server.listen", &raw.listen);
+        let ops_listen = self.address("server.ops_listen", &raw.ops_listen);
+        // With port 0 each gets one that is free, and one that is no address was told.
+        if listen == ops_listen && listen.port() != 0 {
+            let key = "server.ops_listen";
+            self.fault(key, format!(
+                "`{key}` and `server.listen` are both {listen}; each needs an address of its own"
+            ));
+        }
         ServerSettings {
-            listen: self.address("server.listen", &raw.listen),
-            ops_listen: self.address("server.ops_listen", &raw.ops_listen),
+            listen,
+            ops_listen,
             ops_hosts: self.hosts("server.ops_hosts", &raw.ops_hosts),
             connections_max: self.within(
                 "server.connections_max",

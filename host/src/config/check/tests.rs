@@ -48,6 +48,18 @@ fn faults_name_the_key_the_value_and_what_is_allowed() {
         "`server.listen` is \"here\"; it must be an address and a port",
     );
     check(
+        "[server]\nlisten = '127.0.0.1:80'\nops_listen = '127.0.0.1:80'",
+        "line 3: `server.ops_listen` and `server.listen` are both 127.0.0.1:80; each needs",
+    );
+    check(
+        "[server]\nbody_bytes_max = 99999999999999999999\nread_ms_max = -99999999999999999999",
+        "line 2: `server.body_bytes_max` is 99999999999999999999; a whole number must be -9223372036854775808 to 9223372036854775807\n  - line 3: `server.read_ms_max` is -99999999999999999999; a whole number must be",
+    );
+    check(
+        "[routes.r]\npolicies = [{ policy = 'p', params = { far = 99999999999999999999 } }]",
+        "line 2: `routes.r.policies.0.params.far` is 99999999999999999999; a whole number must be",
+    );
+    check(
         "[server]\nrequest_ms_max = -1",
         "line 2: `server.request_ms_max` is -1; it must be a whole number, 0 or more",
     );

@@ -219,6 +219,11 @@ fn cpu_instead(error: EngineError) -> Device {
 }
 
 /// Whether this kind of device is the CPU on this machine.
+/// Whether the device is there, and computes in the precision that the settings name.
+pub fn check(settings: &ModelSettings) -> Result<(), EngineError> {
+    dtype(settings, &device(settings.device)?).map(drop)
+}
+
 pub fn is_cpu(kind: DeviceKind) -> Result<bool, EngineError> {
     Ok(device(kind)?.is_cpu())
 }

@@ -30,9 +30,7 @@ pub fn factory(
     checkpoint: &Checkpoint,
     settings: &ModelSettings,
 ) -> Result<EngineFactory, EngineError> {
-    if let Some(refusal) = refusal(settings) {
-        return Err(EngineError::Unsupported(refusal));
-    }
+    check(settings)?;
     let weights = Weights::read(&checkpoint.weights)?;
     let (format, why) = match settings.precision {
         Precision::Int8 => (Format::Int8, "as configured"),
@@ -65,6 +63,11 @@ pub fn factory(
         let (encoder, config, traits) = (encoder.clone(), config.clone(), traits.clone());
         Ok(Box::new(Engine { encoder, config, traits, workspace }))
     }))
+}
+
+/// Whether it does what the settings say.
+pub fn check(settings: &ModelSettings) -> Result<(), EngineError> {
+    refusal(settings).map_or(Ok(()), |refusal| Err(EngineError::Unsupported(refusal)))
 }
 
 /// Why it is not the best that the settings allow: it does not do what they say, or knows none

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use super::object::{Kind, Object, invalid, kind, read, text, unexpected};
+use super::object::{Keep, Kind, Object, invalid, kind, read, text, unexpected};
 use super::{Bounds, Problem};
+use crate::http::errors::shown;
 use crate::rerank::{Error, Field, Value};
 use crate::route::AskedDocument;
 
@@ -89,7 +90,10 @@ fn document(
     match kind(raw) {
         Kind::Text => Ok(AskedDocument { text: Arc::from(text(at, raw)?), fields: Vec::new() }),
         Kind::Object => {
-            let object = Object::nested(at, raw)?;
+            let keep = Keep { known: &[TEXT, FIELDS], others_max: bounds.fields_max };
+            let object = Object::nested(at, raw, keep)?;
+            // Beyond the bound nothing was kept that the rest could look for.
+            check_fields(object.others(), bounds)?;
             let text = if rank_fields.is_empty() {
                 own_text(at, &object)?
             } else {
@@ -111,7 +115,7 @@ fn own_text(at: &str, object: &Object<'_>) -> Result<String, Problem> {
     if let Some(text) = object.text(TEXT)? {
         return Ok(text);
     }
-    Err(invalid(match MEDIA.into_iter().find(|name| object.get(name).is_some()) {
+    Err(invalid(match MEDIA.into_iter().find(|name| object.other(name).is_some()) {
         Some(name) => format!(
             "`{at}` has `{name}` and no `text`: only texts can be ranked here, no images or other media"
         ),
@@ -126,7 +130,7 @@ fn own_text(at: &str, object: &Object<'_>) -> Result<String, Problem> {
 fn joined(at: &str, object: &Object<'_>, rank_fields: &[String]) -> Result<String, Problem> {
     let mut lines = Vec::with_capacity(rank_fields.len());
     for name in rank_fields {
-        let Some(raw) = object.get(name) else {
+        let Some(raw) = object.other(name) else {
             continue;
         };
         lines.push(match kind(raw) {
@@ -136,7 +140,7 @@ fn joined(at: &str, object: &Object<'_>, rank_fields: &[String]) -> Result<Strin
     }
     if lines.is_empty() {
         let names = rank_fields.join("`, `");
-        let problem = format!("`{at}` has none of the `rank_fields` `{names}`");
+        let problem = format!("`{at}` has none of the `rank_fields` `{}`", shown(&names));
         return Err(invalid(problem));
     }
     Ok(lines.join("\n"))
@@ -145,37 +149,31 @@ fn joined(at: &str, object: &Object<'_>, rank_fields: &[String]) -> Result<Strin
 /// The metadata: the object's members beside the text, then those of `fields`.
 fn fields(at: &str, object: &Object<'_>, bounds: &Bounds) -> Result<Vec<Field>, Problem> {
     let own = match object.get(FIELDS) {
-        Some(raw) if kind(raw) == Kind::Object => Some(Object::nested(&object.path(FIELDS), raw)?),
+        Some(raw) if kind(raw) == Kind::Object => {
+            let keep = Keep { known: &[], others_max: bounds.fields_max };
+            Some(Object::nested(&object.path(FIELDS), raw, keep)?)
+        }
         Some(raw) => {
             let expected = "an object with the document's metadata";
             return Err(unexpected(&object.path(FIELDS), expected, raw));
         }
         None => None,
     };
+    let count = object.others() + own.as_ref().map_or(0, Object::others);
+    check_fields(count, bounds)?;
     let own = own.iter().flat_map(|own| own.members());
-    let there = |raw: &RawValue| kind(raw) != Kind::Null;
-    let own = own.filter(|(_, raw)| there(raw));
-    let beside =
-        object.members().filter(|(name, raw)| *name != TEXT && *name != FIELDS && there(raw));
-    let count = beside.clone().count() + own.clone().count();
-    if count > bounds.fields_max {
-        return Err(Problem::Domain(Error::TooLarge {
-            what: "the number of fields of a document",
-            value: count as u64,
-            limit: bounds.fields_max as u64,
-        }));
-    }
+    let beside = object.members().filter(|(name, _)| *name != TEXT && *name != FIELDS);
     let mut fields = Vec::with_capacity(count);
     for (name, raw) in beside {
         // What has no type of ours (a nested object) is the foreign dialect's
         // business; a policy can still parse its JSON.
-        let value = value(&format!("{at}.{name}"), raw)?;
+        let value = value(&object.path(name), raw)?;
         let value = value.unwrap_or_else(|| Value::Text(raw.get().to_owned()));
         let name = name.to_owned();
         fields.push(Field { name, value });
     }
     for (name, raw) in own {
-        let at = format!("{at}.{FIELDS}.{name}");
+        let at = format!("{at}.{FIELDS}.{}", shown(name));
         let Some(value) = value(&at, raw)? else {
             let expected = "a string, a number, a boolean or a list of strings";
             return Err(unexpected(&at, expected, raw));
@@ -184,6 +182,17 @@ fn fields(at: &str, object: &Object<'_>, bounds: &Bounds) -> Result<Vec<Field>, 
         fields.push(Field { name, value });
     }
     Ok(fields)
+}
+
+fn check_fields(count: usize, bounds: &Bounds) -> Result<(), Problem> {
+    if count <= bounds.fields_max {
+        return Ok(());
+    }
+    Err(Problem::Domain(Error::TooLarge {
+        what: "the number of fields of a document",
+        value: count as u64,
+        limit: bounds.fields_max as u64,
+    }))
 }
 
 /// The value in the domain's types, if there is one for it.

@@ -18,6 +18,7 @@ pub use self::flavour::{Flavour, Version};
 use super::document::{Document, Sent, documents};
 use super::object::{Bound, Kind, Object, invalid, kind, text};
 use super::{Bounds, Call, Encoded, Envelope, Problem, Served, json, truncation};
+use crate::http::errors::shown;
 use crate::rerank::{Lengths, Priority};
 use crate::route::{self, Ask, Queries, Scores};
 
@@ -169,7 +170,7 @@ pub fn decode(
     let sent = documents(body, "documents", &rank_fields, bounds)?;
     let return_documents = body.boolean("return_documents")?.unwrap_or(manners.returns_documents);
     let mut ignored = Vec::new();
-    if let Some(chunks) = body.integer::<u32>("max_chunks_per_doc", 1..)? {
+    if let Some(chunks) = body.integer("max_chunks_per_doc", 1..=u32::MAX)? {
         ignored.push(format!(
             "`max_chunks_per_doc` ({chunks}) has no effect: passages are cut by a policy of the route, if it has one"
         ));
@@ -215,6 +216,7 @@ fn rank_fields(body: &Object<'_>, bounds: &Bounds) -> Result<Vec<String>, Proble
         let name = text(&at, raw)?;
         // Each copies its member: a short body could ask for a very long text.
         if names.contains(&name) {
+            let name = shown(&name);
             return Err(invalid(format!("`{at}` names `{name}` a second time")));
         }
         names.push(name);
@@ -225,7 +227,7 @@ fn rank_fields(body: &Object<'_>, bounds: &Bounds) -> Result<Vec<String>, Proble
 fn top_n(body: &Object<'_>, manners: &Manners) -> Result<Option<u32>, Problem> {
     const NAME: &str = "top_n";
     if !manners.zero_is_all {
-        return body.integer(NAME, 1..);
+        return body.integer(NAME, 1..=u32::MAX);
     }
     let wanted = body.integer(NAME, ..=i64::from(u32::MAX))?.filter(|&wanted| wanted > 0);
     Ok(wanted.and_then(|wanted| u32::try_from(wanted).ok()))

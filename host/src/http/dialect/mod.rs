@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::family::{Flavour, Version};
-use self::object::{Bound, Object};
+use self::object::{Bound, Keep, Object};
 use crate::http::errors::{Problem, Shape};
 use crate::rerank::{Lengths, Priority};
 use crate::route::{Answer, Ask, AskedDocument, Queries, Scores};
@@ -38,6 +38,43 @@ pub enum Dialect {
     /// vLLM's scores of pairs.
     Score,
 }
+
+/// The members that some dialect asks for. Which dialect it is the body has to tell,
+/// so these are kept of any body. Foreign ones are not even counted.
+pub const KNOWN: Keep = Keep {
+    known: &[
+        "query",
+        "documents",
+        "texts",
+        "model",
+        "top_n",
+        "top_k",
+        "return_documents",
+        "return_text",
+        "rank_fields",
+        "raw_scores",
+        "use_activation",
+        "truncate",
+        "truncation",
+        "truncation_direction",
+        "truncation_side",
+        "truncate_prompt_tokens",
+        "max_tokens_per_doc",
+        "max_doc_length",
+        "max_tokens_per_query",
+        "max_query_length",
+        "max_chunks_per_doc",
+        "priority",
+        "request_id",
+        "queries",
+        "items",
+        "text_1",
+        "text_2",
+        "data_1",
+        "data_2",
+    ],
+    others_max: 0,
+};
 
 /// What a client asks, and what its dialect must remember for the answer.
 #[derive(Debug)]
@@ -182,6 +219,7 @@ impl Envelope {
             request_id: self.request_id.clone(),
             caller: None,
             trace: Trace::default(),
+            report: Arc::default(),
         }
     }
 }

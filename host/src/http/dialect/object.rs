@@ -10,7 +10,7 @@ use std::ops::{Bound as End, RangeBounds};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::http::errors::Problem;
+use crate::http::errors::{Problem, shown};
 use crate::rerank::Error;
 
 /// An object of a request's body. Of members with the same name the last
@@ -19,12 +19,25 @@ use crate::rerank::Error;
 pub struct Object<'a> {
     /// Where it stands, with the dot before its members: `documents[3].`.
     at: String,
+    keep: Keep,
     members: Vec<(String, &'a RawValue)>,
+    others: usize,
+}
+
+/// Which members of an object are kept: a body of nothing but members must not make
+/// us hold several times its size.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Those that are asked for by name, `null` or not.
+    pub known: &'static [&'static str],
+    /// So many of those that are not; a `null` says nothing and is none of them.
+    /// What is beyond is only counted.
+    pub others_max: usize,
 }
 
 impl<'a> Object<'a> {
     /// The whole body.
-    pub fn body(body: &'a [u8]) -> Result<Self, Problem> {
+    pub fn body(body: &'a [u8], keep: Keep) -> Result<Self, Problem> {
         let raw: &RawValue = serde_json::from_slice(body)
             .map_err(|error| Problem::Malformed(format!("the body is not JSON: {error}")))?;
         if kind(raw) != Kind::Object {
@@ -32,33 +45,53 @@ impl<'a> Object<'a> {
             let text = format!("the body must be a JSON object; found {found}");
             return Err(Problem::Malformed(text));
         }
-        Ok(Object { at: String::new(), members: read::<Members<'_>>("the body", raw)?.0 })
+        Object::read("the body", String::new(), raw, keep)
     }
 
     /// The object at `at`; the caller has looked that it is one.
-    pub fn nested(at: &str, raw: &'a RawValue) -> Result<Self, Problem> {
-        Ok(Object { at: format!("{at}."), members: read::<Members<'_>>(at, raw)?.0 })
+    pub fn nested(at: &str, raw: &'a RawValue, keep: Keep) -> Result<Self, Problem> {
+        Object::read(at, format!("{at}."), raw, keep)
+    }
+
+    fn read(name: &str, at: String, raw: &'a RawValue, keep: Keep) -> Result<Self, Problem> {
+        let mut json = serde_json::Deserializer::from_str(raw.get());
+        let members = json.deserialize_map(InOrder(keep));
+        let Members { members, others } = members.map_err(|error| broken(name, &error))?;
+        Ok(Object { at, keep, members, others })
     }
 
     /// A member's text; one that is `null` counts as absent, which is what the
     /// clients that send it mean.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        debug_assert!(self.keep.known.contains(&name), "`{name}` is not among those kept");
+        self.other(name)
+    }
+
+    /// The same of any member that was kept.
+    pub fn other(&self, name: &str) -> Option<&'a RawValue> {
         let (_, raw) = self.members.iter().rfind(|(member, _)| member == name)?;
         (kind(raw) != Kind::Null).then_some(raw)
     }
 
+    /// How many members there are beside those that are known, kept or not.
+    pub fn others(&self) -> usize {
+        self.others
+    }
+
     /// Whether the member is there, be it `null`.
     pub fn has(&self, name: &str) -> bool {
+        debug_assert!(self.keep.known.contains(&name), "`{name}` is not among those kept");
         self.members.iter().any(|(member, _)| member == name)
     }
 
+    /// Those that were kept.
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> + Clone {
         self.members.iter().map(|(name, raw)| (name.as_str(), *raw))
     }
 
     /// The full name of a member, for errors.
     pub fn path(&self, name: &str) -> String {
-        format!("{}{name}", self.at)
+        format!("{}{}", self.at, shown(name))
     }
 
     pub fn required(&self, name: &str) -> Result<&'a RawValue, Problem> {
@@ -95,8 +128,8 @@ impl<'a> Object<'a> {
                     (End::Included(least), End::Included(most)) => {
                         format!("an integer from {least} to {most}")
                     }
-                    (End::Included(least), _) => format!("an integer from {least}"),
-                    _ => "an integer".into(),
+                    (_, End::Included(most)) => format!("an integer up to {most}"),
+                    _ => "an integer of 64 bits".into(),
                 };
                 Err(unexpected(&self.path(name), &expected, raw))
             }
@@ -116,7 +149,7 @@ impl<'a> Object<'a> {
         let mut json = serde_json::Deserializer::from_str(raw.get());
         let items = json
             .deserialize_seq(Items { max: bound.max })
-            .map_err(|error| invalid(format!("`{}`: {error}", self.path(name))))?;
+            .map_err(|error| broken(&self.path(name), &error))?;
         if items.count > bound.max {
             return Err(Problem::Domain(Error::TooLarge {
                 what: bound.what,
@@ -185,16 +218,18 @@ pub fn invalid(text: String) -> Problem {
 /// Reads what looks right already; what is left to go wrong is inside a string
 /// (a lone surrogate) or a number (too large for any type).
 pub fn read<'a, T: Deserialize<'a>>(at: &str, raw: &'a RawValue) -> Result<T, Problem> {
-    serde_json::from_str(raw.get()).map_err(|error| invalid(format!("`{at}`: {error}")))
+    serde_json::from_str(raw.get()).map_err(|error| broken(at, &error))
+}
+
+/// serde_json says where it stopped, and knows only the piece that it was given.
+fn broken(at: &str, error: &serde_json::Error) -> Problem {
+    invalid(format!("`{at}`: {error} of this value"))
 }
 
 fn found(raw: &RawValue) -> String {
-    /// Characters of a number that an error repeats.
-    const SHOWN: usize = 32;
     match kind(raw) {
         Kind::Text => "a string".into(),
-        Kind::Number if raw.get().len() <= SHOWN => format!("the number {}", raw.get()),
-        Kind::Number => "a number".into(),
+        Kind::Number => format!("the number {}", shown(raw.get())),
         Kind::Boolean => raw.get().into(),
         Kind::Null => "null".into(),
         Kind::Array => "a list".into(),
@@ -202,28 +237,40 @@ fn found(raw: &RawValue) -> String {
     }
 }
 
-/// The members of an object in their order.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+struct Members<'a> {
+    /// In their order.
+    members: Vec<(String, &'a RawValue)>,
+    others: usize,
+}
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
+/// Reads members, keeping what is said.
+struct InOrder(Keep);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Members<'de>;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Vec<(String, &RawValue)> = Vec::new();
+        let mut others = 0;
+        while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
+            if self.0.known.contains(&&*name) {
+                // The last of two counts.
+                match members.iter_mut().find(|(member, _)| *member == name) {
+                    Some((_, last)) => *last = raw,
+                    None => members.push((name, raw)),
                 }
-                Ok(Members(members))
+            } else if kind(raw) != Kind::Null {
+                others += 1;
+                if others <= self.0.others_max {
+                    members.push((name, raw));
+                }
             }
         }
-        json.deserialize_map(InOrder)
+        Ok(Members { members, others })
     }
 }
 

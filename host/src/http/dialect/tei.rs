@@ -29,6 +29,9 @@ pub struct Request {
     pub raw_scores: Option<bool>,
     /// Whether each rank repeats its text.
     pub return_text: Option<bool>,
+    /// The name of a route or of a model; the default route if it is absent, as it is
+    /// to text-embeddings-inference, which serves one model.
+    pub model: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,7 +75,7 @@ pub fn decode(body: &Object<'_>, envelope: &Envelope, bounds: &Bounds) -> Result
     let query = Queries::One(Arc::from(query));
     Ok(Call {
         ask: Ask { scores, truncate: body.boolean("truncate")?, ..envelope.ask(query, documents) },
-        model: None,
+        model: body.text("model")?,
         reply: super::Reply::Tei(reply),
     })
 }

@@ -19,6 +19,7 @@ use super::family::Flavour::{Cohere, Shared};
 use super::family::Version::{V1, V2};
 use super::*;
 use crate::config::{Filtered, Raw, ServerSettings, check};
+use crate::http::errors::Timeout;
 use crate::http::openapi;
 use crate::http::router::RERANK;
 use crate::rerank::{Field, Report, Stage, Value};
@@ -77,7 +78,7 @@ fn decode(
     path: Option<Dialect>,
     body: &[u8],
 ) -> Result<(Dialect, Call), (Option<Dialect>, Problem)> {
-    let object = Object::body(body).map_err(|problem| (path, problem))?;
+    let object = Object::body(body, KNOWN).map_err(|problem| (path, problem))?;
     let dialect = Dialect::recognise(path, &object).map_err(|problem| (path, problem))?;
     let call = dialect.decode(&object, &envelope(), &BOUNDS);
     call.map(|call| (dialect, call)).map_err(|problem| (Some(dialect), problem))
@@ -302,8 +303,38 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Re
 
 #[test]
 fn a_body_that_is_not_utf_8_is_not_json() {
-    let problem = Object::body(b"{\"query\":\"\xff\"}").unwrap_err();
+    let problem = Object::body(b"{\"query\":\"\xff\"}", KNOWN).unwrap_err();
     assert!(problem.text("id-1").starts_with("the body is not JSON: "), "{problem:?}");
+}
+
+/// A body of nothing but members makes us hold none of them.
+#[test]
+fn members_beyond_those_of_use_are_only_counted() {
+    const MANY: usize = 10_000;
+    let some = r#""":1,"query":"q","x":null,"#.repeat(MANY);
+    let body = format!(r#"{{{some}"documents":["a"]}}"#);
+    let object = Object::body(body.as_bytes(), KNOWN).unwrap();
+    assert_eq!((object.members().count(), object.others()), (2, MANY));
+    let call = Dialect::Family(Shared(V1)).decode(&object, &envelope(), &BOUNDS).unwrap();
+    assert_eq!(summary(&call), r#""q" ["a"]"#);
+
+    let keep = object::Keep { known: &["text"], others_max: 3 };
+    let raw = format!(r#"{{{}"text":"t","a":2}}"#, r#""x":1,"n":null,"#.repeat(MANY));
+    let raw: &RawValue = serde_json::from_str(&raw).unwrap();
+    let object = Object::nested("documents[0]", raw, keep).unwrap();
+    let kept: Vec<_> = object.members().map(|(name, _)| name).collect();
+    assert_eq!((kept, object.others()), (vec!["x", "x", "x", "text"], MANY + 1));
+    let many = r#""x":1,"#.repeat(MANY);
+    for document in [
+        format!(r#"{{{many}"text":"t"}}"#),
+        format!(r#"{{{many}"fields":{{}}}}"#),
+        format!(r#"{{"text":"t","fields":{{{many}"x":null}}}}"#),
+    ] {
+        let body = format!(r#"{{"query":"q","documents":[{document}]}}"#);
+        let (_, problem) = decode(Some(Dialect::Family(Shared(V1))), body.as_bytes()).unwrap_err();
+        let text = "the number of fields of a document is 10000, over the limit of 3";
+        assert_eq!(problem.text(""), text);
+    }
 }
 
 #[test]
@@ -314,7 +345,7 @@ fn the_head_wins_over_the_body() {
         ..envelope()
     };
     let body = br#"{"query":"q","documents":["a"],"priority":5}"#;
-    let object = Object::body(body).unwrap();
+    let object = Object::body(body, KNOWN).unwrap();
     let call = Dialect::Family(Cohere(V2)).decode(&object, &envelope, &BOUNDS).unwrap();
     assert_eq!(call.ask.priority, Priority::High);
     assert_eq!(call.ask.timeout, Some(Duration::from_millis(70)));
@@ -327,7 +358,7 @@ fn searches_are_billed_by_the_hundred() {
         let texts = vec!["d"; documents];
         let body = json!({"query": "q", "documents": texts}).to_string();
         let bounds = Bounds { documents_max: 1000, ..BOUNDS };
-        let object = Object::body(body.as_bytes()).unwrap();
+        let object = Object::body(body.as_bytes(), KNOWN).unwrap();
         let dialect = Dialect::Family(Shared(V1));
         let call = dialect.decode(&object, &envelope(), &bounds).unwrap();
         let (body, _) = encode(&call, &answer(&[]));
@@ -391,8 +422,11 @@ fn every_error_has_a_status_and_each_dialect_its_body() {
     check(domain(full), [429, 429], "Overloaded", "RateLimitError", Some(2));
     let full = Error::Overloaded { retry_after: Duration::ZERO };
     check(domain(full), [429, 429], "Overloaded", "RateLimitError", Some(1));
+    let full = Problem::BodiesFull { bytes_max: 9, retry_after: retry };
+    check(full, [429, 429], "Overloaded", "RateLimitError", Some(2));
     let server = "InternalServerError";
     check(domain(Error::DeadlineExceeded), [504, 504], "Backend", server, None);
+    check(Problem::Late(Timeout::Client(retry)), [504, 504], "Backend", server, None);
     let failed = Error::PolicyFailed { policy: Arc::from("p"), reason: "trapped".into() };
     check(domain(failed), [502, 502], "Backend", server, None);
     let down =

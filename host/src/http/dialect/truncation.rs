@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use super::Problem;
 use super::object::{Object, invalid, unexpected};
+use crate::http::errors::shown;
 use crate::rerank::Lengths;
 
 /// Cross-encoders here keep the beginning of a text; a client that wants the
@@ -15,7 +16,10 @@ pub fn side(body: &Object<'_>, name: &str) -> Result<(), Problem> {
         Some(left @ ("Left" | "left")) => {
             Err(invalid(format!("`{name}` is \"{left}\"; only \"right\" is supported")))
         }
-        Some(other) => Err(invalid(format!("`{name}` is \"{other}\"; it must be \"right\""))),
+        Some(other) => {
+            let other = shown(other);
+            Err(invalid(format!("`{name}` is \"{other}\"; it must be \"right\"")))
+        }
     }
 }
 
@@ -28,7 +32,7 @@ pub fn tokens(
 ) -> Result<Option<NonZeroU32>, Problem> {
     let mut least = None;
     for name in names {
-        let limit: Option<u32> = body.integer(name, u32::from(!zero)..)?;
+        let limit: Option<u32> = body.integer(name, u32::from(!zero)..=u32::MAX)?;
         let limit = limit.and_then(NonZeroU32::new);
         least = [least, limit].into_iter().flatten().min();
     }
@@ -48,7 +52,7 @@ pub fn pair(
     };
     if tokens == 0 {
         let raw = body.required(NAME)?;
-        return Err(unexpected(&body.path(NAME), "-1 or an integer from 1", raw));
+        return Err(unexpected(&body.path(NAME), "-1 or an integer from 1 to 4294967295", raw));
     }
     *truncate = Some(true);
     lengths.pair_max = u32::try_from(tokens).ok().and_then(NonZeroU32::new);

@@ -49,7 +49,7 @@ pub fn decode(body: &Object<'_>, envelope: &Envelope, bounds: &Bounds) -> Result
     let query = Queries::One(Arc::from(query));
     Ok(Call {
         ask: Ask {
-            top_n: body.integer("top_k", 1..)?,
+            top_n: body.integer("top_k", 1..=u32::MAX)?,
             truncate: Some(body.boolean("truncation")?.unwrap_or(true)),
             ..envelope.ask(query, documents)
         },

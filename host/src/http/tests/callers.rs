@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::callers::Key;
-use crate::rerank::Priority;
+use crate::rerank::{Priority, Stage};
 
 /// Callers with one key each: `name`, and lines of its table.
 pub fn known<const N: usize>(callers: [(&str, &str); N]) -> (Callers, [Key; N]) {
@@ -191,6 +191,24 @@ async fn what_the_server_could_not_take_is_not_charged() {
     }
     let overloaded = r#"maitred_caller_requests_total{caller="shop",outcome="overloaded"} 5"#;
     assert!(server.app.metrics.render().contains(overloaded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_scored_before_the_server_was_full_is_charged() {
+    let rate = "pairs_per_second = 1\npairs_burst = 2";
+    let (callers, [key]) = known([("shop", rate)]);
+    let full_later = stage(|_, context| {
+        context.report.add_time(Stage::Inference, Duration::from_millis(1));
+        async { Err(Error::Overloaded { retry_after: Duration::from_millis(10) }) }.boxed()
+    });
+    let app = app_with(full_later, callers, |_| ());
+    let (mut client, _stop) = in_memory(&app);
+    for expected in ["the server is at capacity", "the caller's rate of 1 pairs a second"] {
+        let reply = client.post("/rerank", &bearer(&key), TEI).await;
+        assert_eq!(reply.status, 429);
+        let said = reply.json()["error"].as_str().unwrap().to_owned();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 /// What callers used is what the model worked on for them: not what they sent, and

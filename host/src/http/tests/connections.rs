@@ -72,10 +72,71 @@ async fn bodies_held_at_once_have_a_limit_together() {
     let mut second = server.client().await;
     let reply = second.post("/rerank", "", &large).await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+    let text = "the server is at capacity: no room is left for bodies and answers, whose limit is 3072 bytes (`server.bodies_bytes_max`); try again in 1000 ms";
+    assert_eq!(reply.json()["error"], text);
     gate.open.notify_one();
     assert_eq!(first.reply().await.status, 200);
     gate.open.notify_one();
     assert_eq!(second.post("/rerank", "", &large).await.status, 200);
+}
+
+/// A request whose answer repeats this many bytes.
+fn echoed(bytes: usize) -> String {
+    let text = "x".repeat(bytes);
+    json!({"query": "q", "texts": [text], "return_text": true}).to_string()
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_have_the_limit_of_bodies() {
+    let app = app(reader(), |s| {
+        s.body_bytes_max = 300_000;
+        s.bodies_bytes_max = 512 * 1024;
+    });
+    let echoed = echoed(250_000);
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        let (mut client, stop) = in_memory(&app);
+        client.send(post("/rerank", "", &echoed)).await;
+        // Its head is there, and so is the answer.
+        client.fill().await.unwrap();
+        unread.push((client, stop));
+    }
+    let (mut late, _stop) = in_memory(&app);
+    let reply = late.post("/rerank", "", &echoed).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+    // Small ones have room beside them, and leave it.
+    for _ in 0..100 {
+        assert_eq!(late.post("/rerank", "", TEI).await.status, 200);
+    }
+
+    // One is read to its end, the other's client leaves.
+    let (mut reads, _its_stop) = unread.pop().unwrap();
+    assert_eq!(reads.reply().await.status, 200);
+    assert_eq!(reads.post("/rerank", "", &echoed).await.status, 200);
+    drop(unread);
+    wait_until(|| app.metrics.connections.get() == 2).await;
+    let (mut other, _stop) = in_memory(&app);
+    other.send(post("/rerank", "", &echoed)).await;
+    other.fill().await.unwrap();
+    assert_eq!(late.post("/rerank", "", &echoed).await.status, 200);
+}
+
+/// A short body with a long answer: the room that the body has is not enough.
+#[tokio::test]
+async fn an_answer_without_room_is_refused() {
+    let server = Server::start(app(reader(), |s| {
+        s.body_bytes_max = 4096;
+        s.bodies_bytes_max = 4096;
+    }))
+    .await;
+    let texts = vec!["1"; 500];
+    let body = json!({"query": "q", "texts": texts}).to_string();
+    assert!(body.len() < 4096);
+    let reply = server.client().await.post("/rerank", "", &body).await;
+    assert_eq!(reply.status, 429, "{}", reply.body);
+    assert!(reply.body.contains("`server.bodies_bytes_max`"), "{}", reply.body);
+    let shed = r#"maitred_shed_total{route="plain",reason="bodies"} 1"#;
+    wait_until(|| server.app.metrics.render().contains(shed)).await;
 }
 
 /// Room is taken by what has come, not by what is announced.
@@ -181,9 +242,7 @@ async fn a_request_in_service_is_not_idle() {
 async fn a_client_that_does_not_read_is_cut_off() {
     let app = app(reader(), |_| ());
     let (mut client, _stop) = in_memory(&app);
-    let text = "x".repeat(200_000);
-    let body = json!({"query": "q", "texts": [text], "return_text": true}).to_string();
-    client.send(post("/rerank", "", &body)).await;
+    client.send(post("/rerank", "", &echoed(200_000))).await;
     wait_until(|| app.metrics.requests_in_flight.get() == 0).await;
     let began = Instant::now();
     while app.metrics.connections.get() > 0 {

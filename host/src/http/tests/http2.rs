@@ -102,3 +102,40 @@ async fn an_idle_http2_connection_is_closed_in_the_end() {
     }
     assert_eq!(began.elapsed().as_secs(), 75);
 }
+
+/// Whatever else goes on beside it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_taken_costs_the_connection() {
+    let app = app(reader(), |s| s.bodies_bytes_max = s.body_bytes_max);
+    let (client, _stop) = in_memory(&app);
+    let mut sender = http2(client.stream).await;
+    // More than the window of its stream, which is 2 MiB.
+    let text = "x".repeat(3_000_000);
+    let body = json!({"query": "q", "texts": [text], "return_text": true}).to_string();
+    let unread = sender.send_request(http2_post("/rerank", &body)).await.unwrap();
+    let began = Instant::now();
+    let mut told = None;
+    while app.metrics.connections.get() > 0 {
+        assert!(began.elapsed().as_secs() < 500, "the connection stays open");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let served = http2_try(&mut sender, http2_post("/rerank", TEI)).await;
+        if !served && told.is_none() {
+            told = Some(began.elapsed());
+        }
+    }
+    let seconds = |elapsed: Duration| elapsed.as_secs();
+    assert_eq!(told.map(seconds), Some(75), "as if it were idle");
+    // This client keeps to what it was told, so nothing is in service any more. The
+    // clock moves in steps, and once more before the end is seen.
+    let ended = began.elapsed().as_secs();
+    assert!((85..=91).contains(&ended), "{ended}");
+    assert!(unread.into_body().collect().await.is_err());
+}
+
+/// Whether the connection still serves.
+async fn http2_try(sender: &mut Sender, request: Request<Full<Bytes>>) -> bool {
+    match sender.send_request(request).await {
+        Ok(response) => response.into_body().collect().await.is_ok(),
+        Err(_) => false,
+    }
+}

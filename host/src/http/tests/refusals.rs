@@ -73,7 +73,7 @@ async fn refusals_name_what_was_wrong() {
         "x-request-id: a b\r\n",
         COHERE,
         400,
-        shared("`x-request-id` must be 1 to 128 visible ASCII characters; it has 3"),
+        shared("`x-request-id` must be 1 to 128 visible ASCII characters; character 2 is \" \""),
     )
     .await;
     check("/v2/rerank", "", r#"{"query":" ","documents":["a"]}"#, 400, shared("`query` is empty"))
@@ -105,6 +105,68 @@ async fn refusals_name_what_was_wrong() {
     // The connection outlives them all.
     check("/v1/rerank", "", "[]", 400, shared("the body must be a JSON object; found a list"))
         .await;
+}
+
+#[tokio::test]
+async fn an_unknown_model_is_refused_in_teis_words() {
+    let server = serve_reader().await;
+    let body = r#"{"query":"q","texts":["a"],"model":"rerank-9"}"#;
+    let reply = server.client().await.post("/rerank", "", body).await;
+    let text = "no route or model is named `rerank-9`; the routes are `fresh`, `plain`";
+    let expected = json!({"error": text, "error_type": "Validation"});
+    assert_eq!((reply.status, reply.json()), (404, expected));
+}
+
+/// The log has the same text.
+#[tokio::test]
+async fn errors_repeat_values_only_so_far() {
+    let server = serve_reader().await;
+    let mut client = server.client().await;
+    let mut operator = server.operator().await;
+    let long = "\u{1}".repeat(5000);
+    let name = "n".repeat(5000);
+    let documents = |rest: Json| {
+        let mut body = json!({"query": "q", "documents": [{"text": "a"}]});
+        body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let document = |document: Json| documents(json!({"documents": [document]}));
+    let tei = json!({"query": "q", "texts": ["a"], "truncation_direction": long}).to_string();
+    let number = format!(r#"{{"query":"q","documents":["a"],"top_n":{}}}"#, "9".repeat(5000));
+    let route = json!({"query": "q", "documents": ["a"], "route": long}).to_string();
+    let of_name = json!({(&*name): 1}).to_string();
+    let infinite = format!(r#"{{"query":"q","documents":[{{"text":"a","{name}":1e999}}]}}"#);
+    let cases: [(&str, String, String); 15] = [
+        ("/v1/rerank", "".into(), documents(json!({"model": long}))),
+        ("/v1/rerank", "".into(), documents(json!({"truncation_side": long}))),
+        ("/v1/rerank", "".into(), documents(json!({"rank_fields": [long]}))),
+        ("/v1/rerank", "".into(), documents(json!({"rank_fields": [long, long]}))),
+        ("/v1/rerank", "".into(), document(json!({"text": "a", "fields": {(&*name): {}}}))),
+        ("/v1/rerank", "".into(), infinite),
+        ("/v1/rerank", "".into(), number),
+        ("/rerank", "".into(), tei),
+        (&*format!("/routes/{name}/rerank"), "".into(), TEI.into()),
+        (&*format!("/{name}"), "".into(), TEI.into()),
+        ("/rerank", format!("content-type: {name}\r\n"), TEI.into()),
+        ("/rerank", format!("x-maitred-{name}: 1\r\n"), TEI.into()),
+        ("/rerank", format!("x-maitred-priority: {name}\r\n"), TEI.into()),
+        ("/rerank", format!("x-maitred-timeout-ms: {name}\r\n"), TEI.into()),
+        ("/rerank", format!("content-encoding: {name}\r\n"), TEI.into()),
+    ];
+    let check = |place: usize, reply: Reply| {
+        let (status, length) = (reply.status, reply.body.len());
+        assert!((400..500).contains(&status), "{place}: {status}");
+        assert!(reply.body.contains('…') && length < 2500, "{place}: {length} bytes");
+    };
+    for (place, (path, headers, body)) in cases.into_iter().enumerate() {
+        check(place, client.post(path, &headers, &body).await);
+    }
+    const JSON: &str = "content-type: application/json\r\nhost: localhost\r\n";
+    for (place, body) in [route, of_name].into_iter().enumerate() {
+        let request = post("/try", JSON, &body).replace("host: x\r\n", "");
+        operator.send(request).await;
+        check(100 + place, operator.reply().await);
+    }
 }
 
 #[tokio::test]
@@ -163,7 +225,8 @@ async fn what_a_route_fails_with_has_its_status() {
     };
     let retry_after = Duration::from_millis(2001);
     check(Error::Denied("not yours".into()), 403, None, "not yours").await;
-    check(Error::DeadlineExceeded, 504, None, "the request's deadline passed").await;
+    let late = "the request's deadline of 30000 ms passed (the server's `server.request_ms_max`)";
+    check(Error::DeadlineExceeded, 504, None, late).await;
     check(
         Error::Overloaded { retry_after },
         429,
@@ -227,7 +290,8 @@ async fn a_deadline_from_the_head_is_kept() {
     let mut client = server.client().await;
     let reply = client.post("/rerank", "x-maitred-timeout-ms: 1\r\n", TEI).await;
     assert_eq!(reply.status, 504);
-    let body = json!({"error": "the request's deadline passed", "error_type": "Backend"});
+    let text = "the request's deadline of 1 ms passed (as its `x-maitred-timeout-ms` says)";
+    let body = json!({"error": text, "error_type": "Backend"});
     assert_eq!(reply.json(), body);
 }
 

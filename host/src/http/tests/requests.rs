@@ -40,12 +40,16 @@ async fn a_route_is_chosen_by_path_then_model_then_default() {
     let server = serve_reader().await;
     let mut client = server.client().await;
     let named = |model: &str| format!(r#"{{"query":"q","documents":["0.5"],"model":"{model}"}}"#);
+    let tei = |model: &str| format!(r#"{{"query":"q","texts":["0.5"],"model":"{model}"}}"#);
     for (path, body, route) in [
         ("/v2/rerank", COHERE.to_owned(), "plain"),
         ("/v2/rerank", named("fresh"), "fresh"),
         ("/v2/rerank", named("hub/mini"), "plain"),
         ("/routes/fresh/v2/rerank", named("plain"), "fresh"),
         ("/routes/fresh/rerank", TEI.to_owned(), "fresh"),
+        ("/rerank", tei("fresh"), "fresh"),
+        ("/tei/rerank", tei("hub/mini"), "plain"),
+        ("/routes/plain/tei/rerank", tei("whatever"), "plain"),
         ("/routes/plain/v1/rerank", named("whatever"), "plain"),
     ] {
         let reply = client.post(path, "", &body).await;
