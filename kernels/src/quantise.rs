@@ -91,15 +91,18 @@ impl<'a> End<'a> {
         if self.most - next > worth
             && let Some(lane) = self.lanes.iter().position(|most| *most == self.most)
         {
-            let column = (lane..self.values.len()).step_by(V::LANES);
-            let (mut most, mut next) = (0.0, next);
-            for at in column.clone() {
+            let (mut place, mut most, mut next) = (lane, 0.0, next);
+            for at in (lane..self.values.len()).step_by(V::LANES) {
                 let x = self.sign * self.values[at];
-                next = larger(next, smaller(most, x));
-                most = larger(most, x);
+                if x > most {
+                    next = larger(most, next);
+                    (place, most) = (at, x);
+                } else {
+                    next = larger(x, next);
+                }
             }
             if self.most - next > worth {
-                self.outlier = column.into_iter().find(|at| self.sign * self.values[*at] == most);
+                self.outlier = Some(place);
                 self.most = next;
             }
         }
@@ -128,9 +131,4 @@ fn next(mut most: [f32; LANES_MAX]) -> f32 {
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
-}
-
-#[inline(always)]
-fn smaller(a: f32, b: f32) -> f32 {
-    if a < b { a } else { b }
 }
