@@ -16,7 +16,8 @@ use crate::server::{Findings, examine};
 pub enum ConfigCommand {
     /// Say everything that is wrong with a configuration, without serving it:
     /// keys, values, certificates, components and manifests, parameters, models and
-    /// what their engines do. Nothing is downloaded, and no weights are read. The exit code is 0 if it can be used.
+    /// what their engines do. Nothing is downloaded, and no weights are read. The exit
+    /// code is 0 if it can be used.
     Check {
         /// The file; the one that `serve` would read if absent.
         #[arg(value_name = "FILE")]
