@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod batch;
 pub mod bench;
+pub mod calibration;
 pub mod callers;
 pub mod checkpoint;
 pub mod cli;

@@ -68,12 +68,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "tokenize",
         ],
     ),
+    ("calibration", &["checkpoint", "config", "engine", "tokenize"]),
     ("callers", &["config", "rerank"]),
     ("checkpoint", &[]),
     (
         "cli",
         &[
             "bench",
+            "calibration",
             "callers",
             "checkpoint",
             "config",

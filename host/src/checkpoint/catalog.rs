@@ -1,14 +1,10 @@
 //! The models on this machine, and what can be said of one without computing.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::config::{Activation, Family, ScoreActivation};
-use super::{Checkpoint, CheckpointError, Hub};
+use super::{Checkpoint, CheckpointError, Hub, header};
 
 /// A model on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,11 +92,10 @@ pub fn info(checkpoint: &Checkpoint) -> Result<Info, CheckpointError> {
     let mut types: BTreeMap<String, u64> = BTreeMap::new();
     for path in &checkpoint.weights {
         bytes += std::fs::metadata(path).map_err(|error| CheckpointError::io(path, error))?.len();
-        for (name, tensor) in header(path)? {
+        for (name, tensor) in header::read(path)?.tensors() {
             if !name.ends_with("_scale") && !name.ends_with("_zero_point") {
-                let count = tensor.shape.iter().copied().fold(1, u64::saturating_mul);
-                let counted = types.entry(tensor.dtype).or_default();
-                *counted = counted.saturating_add(count);
+                let count: usize = tensor.shape.iter().product();
+                *types.entry(tensor.dtype.to_string()).or_default() += count as u64;
             }
         }
     }
@@ -120,36 +115,6 @@ pub fn info(checkpoint: &Checkpoint) -> Result<Info, CheckpointError> {
         score: config.score,
         note: config.note.clone(),
     })
-}
-
-/// Bytes of a safetensors header; the format's own library stops there too.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
-
-/// What a safetensors header says of a tensor.
-#[derive(Deserialize)]
-struct Described {
-    dtype: String,
-    shape: Vec<u64>,
-}
-
-/// The tensors of a safetensors file. (The format's own library reads headers
-/// only of files that are wholly in memory.)
-fn header(path: &Path) -> Result<BTreeMap<String, Described>, CheckpointError> {
-    let io = |error| CheckpointError::io(path, error);
-    let broken = |error: serde_json::Error| CheckpointError::broken(path, error);
-    let mut file = std::fs::File::open(path).map_err(io)?;
-    let mut length = [0; size_of::<u64>()];
-    file.read_exact(&mut length).map_err(io)?;
-    let mut bytes = Vec::new();
-    file.take(u64::from_le_bytes(length).min(HEADER_BYTES_MAX))
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    let mut header: BTreeMap<String, Value> = serde_json::from_slice(&bytes).map_err(broken)?;
-    header.remove("__metadata__");
-    header
-        .into_iter()
-        .map(|(name, value)| Ok((name, serde_json::from_value(value).map_err(broken)?)))
-        .collect()
 }
 
 #[cfg(test)]
@@ -229,16 +194,5 @@ mod tests {
         assert!(quantised.bytes < original.bytes / 3);
         let sharded = describe(&fixture("tiny-bert-bf16-sharded"));
         assert_eq!(sharded.types, [("BF16".to_owned(), original.parameters)]);
-    }
-
-    #[test]
-    fn a_broken_file_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(WEIGHTS);
-        for bytes in [&[][..], &[0; 8], &[255; 64]] {
-            std::fs::write(&path, bytes).unwrap();
-            let error = header(&path).err().unwrap().to_string();
-            assert!(error.contains(WEIGHTS), "{error}");
-        }
     }
 }

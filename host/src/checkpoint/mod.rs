@@ -2,16 +2,19 @@
 //!
 //! [`locate()`] finds a checkpoint by folder or hub id, [`config`] reads what it
 //! is, [`import`] makes one from an ONNX file and [`quantise`] one in int8 from one in
-//! floats, [`catalog`] lists those on this machine. Nothing here knows the arithmetic of tensors, threads or requests.
+//! floats, whose weights [`rounding`] makes integers. [`catalog`] lists those on this machine.
+//! Nothing here knows how a model computes, or requests.
 
 pub mod catalog;
 pub mod config;
 mod folder;
+pub mod header;
 mod hub;
 pub mod import;
 mod locate;
 mod onnx;
 pub mod quantise;
+pub mod rounding;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

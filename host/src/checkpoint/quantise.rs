@@ -3,13 +3,13 @@
 //! biases and the head stay as they are.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::folder::Target;
+use super::rounding::{Inputs, Rounded, nearest};
 use super::{
     CONFIG, Checkpoint, CheckpointError, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, read_bounded,
 };
@@ -29,61 +29,34 @@ pub struct Quantised {
     pub already_there: bool,
 }
 
-/// Writes the folder `out` for the model of `checkpoint`.
-pub fn quantise(checkpoint: &Checkpoint, out: &Path) -> Result<Quantised, CheckpointError> {
-    let mut stored = BTreeMap::new();
-    let (mut matrices, mut bytes_before) = (0, 0);
-    for path in &checkpoint.weights {
-        let bytes = read_bounded(path, WEIGHT_BYTES_MAX)?;
-        bytes_before += bytes.len() as u64;
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|error| CheckpointError::broken(path, error))?;
-        for (name, tensor) in file.iter() {
-            match integers(name, &tensor) {
-                Some((values, scales)) => {
-                    matrices += 1;
-                    let values = values.into_iter().map(|value| value as u8).collect();
-                    let shape = tensor.shape().to_vec();
-                    let bytes = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
-                    let scales = Stored { dtype: Dtype::F32, shape: vec![shape[0]], bytes };
-                    stored.insert(format!("{name}_scale"), scales);
-                    stored
-                        .insert(name.to_owned(), Stored { dtype: Dtype::I8, shape, bytes: values });
-                }
-                None => {
-                    let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
-                    stored.insert(
-                        name.to_owned(),
-                        Stored { dtype, shape, bytes: tensor.data().to_vec() },
-                    );
-                }
-            }
-        }
-    }
-    if matrices == 0 {
-        return Err(CheckpointError::broken(
-            &checkpoint.dir,
-            "it has no matrices in floats; is it int8 already?",
-        ));
-    }
-    let views = stored.iter().map(|(name, Stored { dtype, shape, bytes })| {
-        let view = TensorView::new(*dtype, shape.clone(), bytes);
-        (name, view.expect("a tensor has as many bytes as its shape says"))
-    });
-    let weights = safetensors::serialize(views, None)
-        .map_err(|error| CheckpointError::broken(&checkpoint.dir, error))?;
+/// What the matrices of one layer were given in some text.
+pub struct LayerInputs {
+    /// Of query, key and value.
+    pub states: Inputs,
+    pub context: Inputs,
+    pub attended: Inputs,
+    pub wide: Inputs,
+}
 
-    let target = Target::new(out)?;
-    for name in [CONFIG, TOKENIZER, TOKENIZER_CONFIG] {
-        let file = checkpoint.dir.join(name);
-        if file.is_file() {
-            target.copy(&file, name)?;
-        }
+impl LayerInputs {
+    /// With the names of the parts that take them.
+    fn each(&self) -> [(&Inputs, &'static [&'static str]); 4] {
+        let asking = &["attention.self.query", "attention.self.key", "attention.self.value"];
+        [
+            (&self.states, asking),
+            (&self.context, &["attention.output.dense"]),
+            (&self.attended, &["intermediate.dense"]),
+            (&self.wide, &["output.dense"]),
+        ]
     }
-    target.write(WEIGHTS, &weights)?;
-    let already_there = target.finish()?;
-    let bytes_after = weights.len() as u64;
-    Ok(Quantised { dir: out.to_owned(), matrices, bytes_before, bytes_after, already_there })
+}
+
+/// A checkpoint on its way.
+pub struct Quantiser<'a> {
+    checkpoint: &'a Checkpoint,
+    tensors: BTreeMap<String, Stored>,
+    matrices: usize,
+    bytes_before: u64,
 }
 
 struct Stored {
@@ -92,92 +65,135 @@ struct Stored {
     bytes: Vec<u8>,
 }
 
-/// The tensor in int8, if it is a matrix of those that are to be.
-fn integers(name: &str, tensor: &TensorView<'_>) -> Option<(Vec<i8>, Vec<f32>)> {
-    let [_, width] = tensor.shape() else {
-        return None;
-    };
-    let layers = name.contains("encoder.layer.") && name.ends_with(".weight");
-    if *width == 0 || !(layers || name.ends_with("word_embeddings.weight")) {
-        return None;
-    }
-    let data = tensor.data();
-    let values: Vec<f32> = match tensor.dtype() {
-        Dtype::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        Dtype::F16 => data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-        Dtype::BF16 => {
-            data.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()
+impl<'a> Quantiser<'a> {
+    pub fn read(checkpoint: &'a Checkpoint) -> Result<Self, CheckpointError> {
+        let (mut tensors, mut bytes_before) = (BTreeMap::new(), 0);
+        for path in &checkpoint.weights {
+            let bytes = read_bounded(path, WEIGHT_BYTES_MAX)?;
+            bytes_before += bytes.len() as u64;
+            let file = SafeTensors::deserialize(&bytes)
+                .map_err(|error| CheckpointError::broken(path, error))?;
+            for (name, tensor) in file.iter() {
+                let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+                let bytes = tensor.data().to_vec();
+                tensors.insert(name.to_owned(), Stored { dtype, shape, bytes });
+            }
         }
-        _ => return None,
-    };
-    Some(rows(&values, *width))
-}
-
-/// What the largest number of a row may be of a grid that the row lies on.
-const GRID: RangeInclusive<u16> = 16..=126;
-/// What the largest number becomes in a row that lies on none.
-const LARGEST: f32 = 127.0;
-/// How far off a grid a number may be, as a share of the row's largest: what f32 rounds off.
-const GRID_SHARE_MAX: f32 = 1e-6;
-
-/// The rows of a matrix as integers, and the scale of each.
-pub fn rows(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
-    let scales: Vec<f32> = values.chunks_exact(width).map(scale).collect();
-    let integers = values.chunks_exact(width).zip(&scales).flat_map(|(row, scale)| {
-        let steps = reciprocal(*scale);
-        row.iter().map(move |x| (x * steps).round_ties_even() as i8)
-    });
-    (integers.collect(), scales)
-}
-
-/// Of a scale; a row of zeros has scale 0, and stays one.
-fn reciprocal(scale: f32) -> f32 {
-    if scale > 0.0 { scale.recip() } else { 0.0 }
-}
-
-/// Weights that have been int8 before lie on a grid, and get its step back.
-fn scale(row: &[f32]) -> f32 {
-    let most = row.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-    let lies_on = |step: &f32| {
-        let steps = reciprocal(*step);
-        let far = |x: &f32| (x - (x * steps).round_ties_even() * step).abs();
-        row.iter().all(|x| far(x) <= GRID_SHARE_MAX * most)
-    };
-    let grid = GRID.map(|largest| most / f32::from(largest)).find(lies_on);
-    nearest_scale(row, grid.unwrap_or(most / LARGEST))
-}
-
-/// The scale that leaves the least error with the integers that this one makes.
-fn nearest_scale(row: &[f32], scale: f32) -> f32 {
-    let steps = reciprocal(scale);
-    let (mut products, mut squares) = (0.0, 0.0);
-    for x in row {
-        let integer = f64::from((x * steps).round_ties_even());
-        products += f64::from(*x) * integer;
-        squares += integer * integer;
-    }
-    if squares > 0.0 { (products / squares) as f32 } else { scale }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_row_has_its_own_scale() {
-        let (integers, scales) = rows(&[1.27, -0.5, 0.0, 0.0, -254.0, 1.0], 2);
-        assert_eq!(integers, [127, -50, 0, 0, -127, 0]);
-        assert!((scales[0] - 0.01).abs() < 1e-8);
-        assert_eq!(scales[1..], [0.0, 2.0]);
+        let quantiser = Quantiser { checkpoint, tensors, matrices: 0, bytes_before };
+        if quantiser.tensors.iter().all(|(name, tensor)| !is_due(name, tensor)) {
+            return Err(CheckpointError::broken(
+                &checkpoint.dir,
+                "it has no matrices in floats; is it int8 already?",
+            ));
+        }
+        for (name, tensor) in &quantiser.tensors {
+            let values = tensor.floats().unwrap_or_default();
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                let reason = format!("`{name}` holds {value}");
+                return Err(CheckpointError::broken(&checkpoint.dir, reason));
+            }
+        }
+        Ok(quantiser)
     }
 
-    #[test]
-    fn what_was_int8_before_comes_back() {
-        let mut random = fastrand::Rng::with_seed(7);
-        let before: Vec<i8> = (0..8 * 96).map(|_| random.i8(-90..=90)).collect();
-        let values: Vec<f32> = before.iter().map(|value| f32::from(*value) * 0.003).collect();
-        let (integers, scales) = rows(&values, 96);
-        assert_eq!(integers, before);
-        assert_eq!(scales, [0.003; 8]);
+    /// Rounds the matrices of a layer for inputs like these.
+    pub fn layer(&mut self, layer: usize, inputs: &LayerInputs) {
+        for (inputs, parts) in inputs.each() {
+            let rounding = inputs.rounding();
+            for part in parts {
+                let ending = format!("encoder.layer.{layer}.{part}.weight");
+                let due = self
+                    .tensors
+                    .iter()
+                    .find(|(name, tensor)| name.ends_with(&ending) && is_due(name, tensor));
+                let Some((name, matrix)) =
+                    due.and_then(|(name, tensor)| Some((name.clone(), tensor.floats()?)))
+                else {
+                    continue;
+                };
+                let Rounded { values, scales, biases } = rounding.round(&matrix);
+                self.store(&name, &values, &scales);
+                let bias = self.tensors.get_mut(&name.replace(".weight", ".bias"));
+                if let Some(bias) = bias
+                    && let Some(before) = bias.floats()
+                {
+                    let after: Vec<f32> = before.iter().zip(biases).map(|(a, b)| a + b).collect();
+                    *bias = Stored::of_floats(bias.shape.clone(), &after);
+                }
+            }
+        }
     }
+
+    /// Writes the folder `out`, with the nearest integers in what was not rounded yet.
+    pub fn write(mut self, out: &Path) -> Result<Quantised, CheckpointError> {
+        let due = |(name, tensor): (&String, &Stored)| is_due(name, tensor).then(|| name.clone());
+        for name in self.tensors.iter().filter_map(due).collect::<Vec<_>>() {
+            let tensor = &self.tensors[&name];
+            if let Some(matrix) = tensor.floats() {
+                let (values, scales) = nearest(&matrix, tensor.shape[1]);
+                self.store(&name, &values, &scales);
+            }
+        }
+        let views = self.tensors.iter().map(|(name, Stored { dtype, shape, bytes })| {
+            let view = TensorView::new(*dtype, shape.clone(), bytes);
+            (name, view.expect("a tensor has as many bytes as its shape says"))
+        });
+        let weights = safetensors::serialize(views, None)
+            .map_err(|error| CheckpointError::broken(&self.checkpoint.dir, error))?;
+
+        let target = Target::new(out)?;
+        for name in [CONFIG, TOKENIZER, TOKENIZER_CONFIG] {
+            let file = self.checkpoint.dir.join(name);
+            if file.is_file() {
+                target.copy(&file, name)?;
+            }
+        }
+        target.write(WEIGHTS, &weights)?;
+        Ok(Quantised {
+            already_there: target.finish()?,
+            dir: out.to_owned(),
+            matrices: self.matrices,
+            bytes_before: self.bytes_before,
+            bytes_after: weights.len() as u64,
+        })
+    }
+
+    /// In place of the matrix of that name.
+    fn store(&mut self, name: &str, values: &[i8], scales: &[f32]) {
+        let scales = Stored::of_floats(vec![scales.len()], scales);
+        self.tensors.insert(format!("{name}_scale"), scales);
+        if let Some(tensor) = self.tensors.get_mut(name) {
+            tensor.dtype = Dtype::I8;
+            tensor.bytes = values.iter().map(|value| *value as u8).collect();
+            self.matrices += 1;
+        }
+    }
+}
+
+impl Stored {
+    fn of_floats(shape: Vec<usize>, values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Stored { dtype: Dtype::F32, shape, bytes }
+    }
+
+    /// The numbers of a tensor in floats.
+    fn floats(&self) -> Option<Vec<f32>> {
+        fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            bytes.as_chunks().0.iter().map(|bytes| value(*bytes)).collect()
+        }
+        match self.dtype {
+            Dtype::F32 => Some(each(&self.bytes, f32::from_le_bytes)),
+            Dtype::F16 => Some(each(&self.bytes, |bytes| f16::from_le_bytes(bytes).to_f32())),
+            Dtype::BF16 => Some(each(&self.bytes, |bytes| bf16::from_le_bytes(bytes).to_f32())),
+            _ => None,
+        }
+    }
+}
+
+/// Whether it is a matrix that becomes int8, and is not yet.
+fn is_due(name: &str, tensor: &Stored) -> bool {
+    let layers = name.contains("encoder.layer.") && name.ends_with(".weight");
+    let floats = matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
+    let matrix = matches!(tensor.shape[..], [_, width] if width > 0);
+    floats && matrix && (layers || name.ends_with("word_embeddings.weight"))
 }

@@ -7,7 +7,6 @@ use anyhow::bail;
 use clap::Subcommand;
 
 use super::settings::ServerArguments;
-use super::weights;
 use crate::checkpoint::Hub;
 use crate::config::EXAMPLE;
 use crate::server::{Findings, examine};
@@ -56,10 +55,7 @@ async fn check(arguments: &ServerArguments) -> anyhow::Result<()> {
         Some(file) => file.display().to_string(),
         None => "the default configuration".to_owned(),
     };
-    let Findings { mut faults, notes, checkpoints } = examine(&settings, &Hub::from_env()).await;
-    for (name, checkpoint) in &checkpoints {
-        faults.extend(weights::fault(checkpoint).map(|fault| format!("`models.{name}`: {fault}")));
-    }
+    let Findings { faults, notes } = examine(&settings, &Hub::from_env()).await;
     for note in notes {
         println!("note: {note}");
     }

@@ -9,10 +9,10 @@ mod log;
 mod model;
 mod policy;
 mod progress;
+mod requests;
 mod rerank;
 mod serve;
 mod settings;
-mod weights;
 
 use std::process::ExitCode;
 

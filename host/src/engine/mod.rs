@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub use self::candle::gpu_memory_bytes;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Activation;
+use crate::checkpoint::quantise::LayerInputs;
 use crate::config::{EngineKind, ModelSettings};
 
 /// Makes engines of the kind that the settings name. `auto` is `packed` on the CPU where
@@ -42,6 +43,14 @@ pub fn check(settings: &ModelSettings) -> Result<(), EngineError> {
         Chosen::Packed => packed::check(settings),
         Chosen::Candle(_) => candle::check(settings),
     }
+}
+
+/// What the linear layers of a model are given when it scores these pairs, by layer.
+pub fn observed(
+    checkpoint: &Checkpoint,
+    pairs: &[Pair],
+) -> Result<impl Iterator<Item = Result<LayerInputs, EngineError>> + use<>, EngineError> {
+    candle::Observed::new(checkpoint, pairs)
 }
 
 enum Chosen {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::load_tls;
 use super::stack::{failed, links, powerless, shortened};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Hub};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Hub, header};
 use crate::config::{ModelSettings, POLICY_MEMORY_BYTES_MAX, Precision, Settings};
 use crate::engine;
 use crate::metrics::Metrics;
@@ -24,8 +24,6 @@ pub struct Findings {
     pub faults: Vec<String>,
     /// What it would do that may surprise.
     pub notes: Vec<String>,
-    /// The models that are on this machine, by their names in the configuration.
-    pub checkpoints: BTreeMap<Arc<str>, Checkpoint>,
 }
 
 /// Policies that no route names are looked at, too: who configures one means it.
@@ -36,6 +34,7 @@ pub async fn examine(settings: &Settings, hub: &Hub) -> Findings {
     {
         findings.faults.push(format!("`server.tls`: {error}"));
     }
+    let mut checkpoints = BTreeMap::new();
     for (name, model) in &settings.models {
         if let Err(error) = engine::check(model) {
             findings.faults.push(format!("`models.{name}`: {error}"));
@@ -48,7 +47,10 @@ pub async fn examine(settings: &Settings, hub: &Hub) -> Findings {
                     shortened(name, model, checkpoint.config.length_max),
                 ];
                 findings.notes.extend(notes.into_iter().flatten());
-                findings.checkpoints.insert(name.clone(), checkpoint);
+                if let Err(error) = header::check(&checkpoint) {
+                    findings.faults.push(format!("`models.{name}`: {error}"));
+                }
+                checkpoints.insert(name.clone(), checkpoint);
             }
             Err(CheckpointError::Offline { missing, .. }) if !hub.offline => {
                 let source = &model.source;
@@ -59,11 +61,15 @@ pub async fn examine(settings: &Settings, hub: &Hub) -> Findings {
             Err(error) => findings.faults.push(format!("`models.{name}`: {error}")),
         }
     }
-    chains(settings, &mut findings).await;
+    chains(settings, &checkpoints, &mut findings).await;
     findings
 }
 
-async fn chains(settings: &Settings, findings: &mut Findings) {
+async fn chains(
+    settings: &Settings,
+    checkpoints: &BTreeMap<Arc<str>, Checkpoint>,
+    findings: &mut Findings,
+) {
     if settings.policies.is_empty() {
         return;
     }
@@ -87,7 +93,8 @@ async fn chains(settings: &Settings, findings: &mut Findings) {
         if !route.policies.iter().all(|link| policies.contains_key(&link.policy)) {
             continue;
         }
-        let about = about(&route.model, &settings.models[&route.model], findings);
+        let model = &settings.models[&route.model];
+        let about = about(&route.model, model, checkpoints.get(&route.model));
         match rehearse_chain(&links(route, &policies), route.on_failure, &about).await {
             Ok(doubts) => {
                 let doubts = doubts.iter().map(|doubt| format!("`routes.{name}`: {doubt}"));
@@ -105,8 +112,8 @@ async fn chains(settings: &Settings, findings: &mut Findings) {
 
 /// What policies would be told of their model, as far as it is known without its
 /// weights.
-fn about(name: &Arc<str>, settings: &ModelSettings, findings: &Findings) -> ModelInfo {
-    let found = findings.checkpoints.get(name).map(|found| found.config.length_max);
+fn about(name: &Arc<str>, settings: &ModelSettings, found: Option<&Checkpoint>) -> ModelInfo {
+    let found = found.map(|found| found.config.length_max);
     let length_max = match (settings.length_max, found) {
         (Some(asked), Some(found)) => asked.min(found),
         (asked, found) => asked.or(found).unwrap_or(LENGTH_USUAL),

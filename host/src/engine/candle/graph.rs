@@ -6,8 +6,11 @@
 //! types and positions are one table; and of the last layer only what the
 //! [CLS] row needs is computed, since the head reads nothing else.
 
+mod observed;
+
 use candle_core::{DType, Device, Result, Tensor};
 
+pub use self::observed::Observed;
 use super::input::Padded;
 use super::{Forward, ops};
 use crate::checkpoint::ModelConfig;
@@ -67,6 +70,13 @@ struct Layer {
     norm: Norm,
 }
 
+/// The rows behind attention, step by step.
+struct Followed {
+    attended: Tensor,
+    wide: Tensor,
+    states: Tensor,
+}
+
 /// Both families' heads are a dense layer with tanh on the [CLS] row and a
 /// linear to one logit; only their names differ.
 struct Head {
@@ -103,15 +113,6 @@ impl Graph {
 
     fn encoder(&self, batch: &Padded) -> Result<Tensor> {
         let (pairs, length) = (batch.pairs, batch.length);
-        let tokens = pairs * length;
-        let places: Vec<u32> = batch
-            .types
-            .iter()
-            .zip(&batch.positions)
-            .map(|(kind, position)| kind * self.config.positions as u32 + position)
-            .collect();
-        let ids = ops::upload(&batch.ids, &[tokens], &self.device)?;
-        let places = ops::upload(&places, &[tokens], &self.device)?;
         let mask = match batch.ragged() {
             true => {
                 let mask = batch.mask(0.0, MASKED);
@@ -120,24 +121,41 @@ impl Graph {
             }
             false => None,
         };
-        let shape = Shape {
-            pairs,
-            length,
-            heads: self.config.heads,
-            head: self.config.hidden / self.config.heads,
-        };
-
-        let x = ops::add(ops::gather(&self.words, &ids)?, &ops::gather(&self.places, &places)?)?;
-        let mut x = self.embedded.run(&x)?;
+        let shape = self.shape(batch);
+        let mut x = self.embed(batch)?;
         let (last, before) = self.layers.split_last().expect("a model has layers");
         for layer in before {
             let context = layer.attend(&x, &shape, mask.as_ref(), self.attention)?;
-            x = layer.follow(&context, &x, self.config.activation)?;
+            x = layer.follow(&context, &x, self.config.activation)?.states;
         }
         let cls = x.reshape((pairs, length, self.config.hidden))?.narrow(1, 0, 1)?.squeeze(1)?;
         let cls = ops::contiguous(&cls)?;
         let context = last.attend_from(&cls, &x, &shape, mask.as_ref())?;
-        last.follow(&context, &cls, self.config.activation)
+        Ok(last.follow(&context, &cls, self.config.activation)?.states)
+    }
+
+    /// A row for each token, before the first layer.
+    fn embed(&self, batch: &Padded) -> Result<Tensor> {
+        let tokens = batch.pairs * batch.length;
+        let places: Vec<u32> = batch
+            .types
+            .iter()
+            .zip(&batch.positions)
+            .map(|(kind, position)| kind * self.config.positions as u32 + position)
+            .collect();
+        let ids = ops::upload(&batch.ids, &[tokens], &self.device)?;
+        let places = ops::upload(&places, &[tokens], &self.device)?;
+        let x = ops::add(ops::gather(&self.words, &ids)?, &ops::gather(&self.places, &places)?)?;
+        self.embedded.run(&x)
+    }
+
+    fn shape(&self, batch: &Padded) -> Shape {
+        Shape {
+            pairs: batch.pairs,
+            length: batch.length,
+            heads: self.config.heads,
+            head: self.config.hidden / self.config.heads,
+        }
     }
 }
 
@@ -221,10 +239,11 @@ impl Layer {
     }
 
     /// What follows attention, for as many rows as there are.
-    fn follow(&self, context: &Tensor, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        let x = self.attended_norm.run(&ops::add(self.attended.run(context)?, x)?)?;
-        let wide = ops::add_activate(self.wide.product(&x)?, &self.wide.bias, activation)?;
-        self.norm.run(&ops::add(self.narrow.run(&wide)?, &x)?)
+    fn follow(&self, context: &Tensor, x: &Tensor, activation: Activation) -> Result<Followed> {
+        let attended = self.attended_norm.run(&ops::add(self.attended.run(context)?, x)?)?;
+        let wide = ops::add_activate(self.wide.product(&attended)?, &self.wide.bias, activation)?;
+        let states = self.norm.run(&ops::add(self.narrow.run(&wide)?, &attended)?)?;
+        Ok(Followed { attended, wide, states })
     }
 }
 

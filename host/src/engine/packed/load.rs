@@ -4,7 +4,7 @@ use maitred_kernels::{Embedding, Format, Isa, Linear, Norm, Weights as Packed, W
 
 use super::absorbed::Absorbed;
 use super::encoder::{Encoder, LastLayer, Layer, Rest, products};
-use crate::checkpoint::{ModelConfig, quantise};
+use crate::checkpoint::{ModelConfig, rounding};
 use crate::engine::EngineError;
 use crate::engine::tensors::{HeadNames, Tensors};
 use crate::engine::weights::{Quantised, Weights};
@@ -176,7 +176,7 @@ impl Loader<'_> {
                 Some(quantised) => quantised,
                 None => {
                     let values = self.values(&weight, &shape)?;
-                    let (values, scales) = quantise::rows(&values, inputs);
+                    let (values, scales) = rounding::nearest(&values, inputs);
                     Quantised { values, scales }
                 }
             }),

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::checkpoint::import::import;
-use crate::checkpoint::quantise::quantise;
+use crate::checkpoint::quantise::Quantiser;
 use crate::config::EngineKind;
 use crate::engine::tests::{
     TINY, TOLERANCE, difference, engine, fixture, goldens, score, settings,
@@ -107,7 +107,8 @@ fn a_quantised_model_scores_as_its_original() {
         let out = dir.path().join("int8");
         let (pairs, expected) =
             goldens(&fixture(name).join("goldens.json"), &fixture(name).join("tokenizer.json"));
-        let made = quantise(&Checkpoint::open(name, &fixture(name)).unwrap(), &out).unwrap();
+        let original = Checkpoint::open(name, &fixture(name)).unwrap();
+        let made = Quantiser::read(&original).unwrap().write(&out).unwrap();
         assert!(made.bytes_after < made.bytes_before, "{made:?}");
         let checkpoint = Checkpoint::open(name, &out).unwrap();
         let mut engine =
@@ -115,7 +116,7 @@ fn a_quantised_model_scores_as_its_original() {
         assert_eq!(engine.traits().precision, "int8");
         let far = difference(&score(&mut *engine, &pairs), &expected);
         assert!(far < INT8_TOLERANCE, "{name}: {far}");
-        let error = quantise(&checkpoint, &dir.path().join("again")).unwrap_err();
+        let error = Quantiser::read(&checkpoint).err().unwrap();
         assert!(error.to_string().contains("int8 already"), "{error}");
     }
 }
