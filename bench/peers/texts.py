@@ -4,6 +4,9 @@ Two sources, and nothing that has to be downloaded: the topics that the project'
 and the documentation strings of Python's standard library, read from its source. The first line of a
 string is the query, what follows it a document; others that share words with the query (BM25, Robertson
 and Zaragoza, 2009) come beside it, as from a search engine. Another Python has other text: `digest` tells.
+
+`alike` is text of the same kind, of which nothing is in the questions: documentation strings of packages that
+the peers need.
 """
 
 import ast
@@ -20,6 +23,7 @@ TOPICS = ROOT / "host/src/bench/corpus/topics.jsonl"
 DOCUMENTS = 12
 # Parts of the standard library that are not about what it does.
 SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__", "turtledemo", "pydoc_data", "ensurepip"}
+PACKAGES = ("networkx", "numpy", "scipy", "sklearn", "sympy")
 QUERY_WORDS = range(4, 17)
 PASSAGE_WORDS = range(12, 121)
 
@@ -35,9 +39,24 @@ def questions(count):
     ]
     passages = [passage for topic in topics for passage in topic["passages"]]
     asked = ranked(about_topics, passages)
-    library = docstrings()
+    library = docstrings(pathlib.Path(sysconfig.get_path("stdlib")))
     every = max(1, len(library) // max(1, count - len(asked)))
     return (asked + ranked(library[::every], [passage for _, passage in library]))[:count]
+
+
+def alike(asked, count):
+    """`count` queries with the three passages that are nearest to each; none of them is among the asked."""
+    packages = pathlib.Path(sysconfig.get_path("purelib"))
+    known = {query for query, _ in asked} | {document for _, documents in asked for document in documents}
+    found = [
+        (query, passage)
+        for package in PACKAGES
+        for query, passage in docstrings(packages / package)
+        if query not in known and passage not in known
+    ]
+    every = max(1, len(found) // count)
+    chosen = ranked(found[::every][:count], [passage for _, passage in found])
+    return [(query, documents[:3]) for query, documents in chosen]
 
 
 def digest(asked):
@@ -45,10 +64,9 @@ def digest(asked):
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
-def docstrings():
-    """Pairs of a first line and the rest, in the order of the library's files; no query comes twice."""
+def docstrings(folder):
+    """Pairs of a first line and the rest, in the order of the folder's files; no query comes twice."""
     found = {}
-    folder = pathlib.Path(sysconfig.get_path("stdlib"))
     for file in sorted(folder.rglob("*.py")):
         if SKIPPED.intersection(file.relative_to(folder).parts):
             continue

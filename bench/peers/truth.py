@@ -3,12 +3,14 @@
 The reference is what the goldens were made with (transformers, f32, eager attention, one pair at a time)
 on a model's f32 weights; it takes some minutes a model, and is kept. Every server is then asked for the
 same pairs over HTTP. Weights of `l12` have been int8, so nothing is lost where they become int8 again.
-`l12-float` is on no such grid: what maitred's own quantising costs is measured on it. Writes `truth.json`
+`l12-float` is on no such grid: what maitred's own quantising costs is measured on it, with weights that are
+rounded to the nearest, for its own English text, and for text like that which is asked. Writes `truth.json`
 and `truth.md`.
 """
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import pathlib
 import shutil
@@ -25,41 +27,58 @@ MODELS = ("l12", "l12-float")
 FLOOR = -10.0
 # A query whose first two documents are nearer to each other says little of who puts which of them first.
 NEAR = 0.05
+# Queries, with three documents each, of the text that weights are rounded for.
+ALIKE = 340
 SETTINGS = Settings(2, 1, 1)
 # Where batches are padded, scores can depend on their neighbours.
 BATCHED = Settings(2, 1, 8, True)
 
 
-def subjects(machine):
-    """Everything whose scores are compared with the reference of the machine's model."""
-    by_maitred = ours("int8", name="maitred int8, quantised by maitred", source=quantised(machine))
+def subjects(machine, asked):
+    """Everything whose scores are compared with the reference of the machine's model: names, and what makes a spec."""
     if machine.model == "l12-float":  # there is nothing to import, and nothing in int8 for others
         folder = str(machine.models / machine.model)
-        return [ours("f32", source=folder), ours("bf16", source=folder), by_maitred]
-    return [
-        ours("f32"),
-        ours("bf16"),
-        ours("int8"),
-        by_maitred,
-        peer("onnxruntime", "f32", SETTINGS),
-        peer("onnxruntime", "int8", SETTINGS),
-        peer("onnxruntime", "int8", BATCHED, name="onnxruntime int8, batches of 8"),
-        peer("infinity", "int8", BATCHED),
-        peer("openvino", "f32", SETTINGS),
-        peer("openvino", "bf16", SETTINGS),
-        peer("openvino", "int8", SETTINGS),
-        peer("sentence-transformers", "f32", BATCHED),
-        peer("sentence-transformers", "bf16", BATCHED),
-    ]
+        specs = [ours("f32", source=folder), ours("bf16", source=folder)]
+        ways = {
+            "maitred int8, rounded nearest": ["--nearest"],
+            "maitred int8, rounded for English": [],
+            "maitred int8, rounded for text of the kind": ["--text", alike(machine, asked)],
+        }
+    else:
+        specs = [
+            ours("f32"),
+            ours("bf16"),
+            ours("int8"),
+            peer("onnxruntime", "f32", SETTINGS),
+            peer("onnxruntime", "int8", SETTINGS),
+            peer("onnxruntime", "int8", BATCHED, name="onnxruntime int8, batches of 8"),
+            peer("infinity", "int8", BATCHED),
+            peer("openvino", "f32", SETTINGS),
+            peer("openvino", "bf16", SETTINGS),
+            peer("openvino", "int8", SETTINGS),
+            peer("sentence-transformers", "f32", BATCHED),
+            peer("sentence-transformers", "bf16", BATCHED),
+        ]
+        ways = {"maitred int8, rounded for English": []}
+    makers = {spec.name: functools.partial(lambda spec: spec, spec) for spec in specs}
+    return makers | {name: functools.partial(quantised, machine, name, words) for name, words in ways.items()}
 
 
-def quantised(machine):
-    """The folder that this maitred makes of the f32 weights. What an earlier one made would be in its way."""
+def quantised(machine, name, words):
+    """What this maitred makes of the f32 weights. What an earlier one made would be in its way."""
     source = machine.models / machine.model
     folder = source / "maitred-quantised"
     shutil.rmtree(folder, ignore_errors=True)
-    machine.run("model", "quantize", source, "--out", folder)
-    return str(folder)
+    machine.run("model", "quantize", source, "--out", folder, *words)
+    return ours("int8", name=name, source=str(folder))
+
+
+def alike(machine, asked):
+    """A file of text like that which is asked, and none of it."""
+    file = machine.logs / "alike.jsonl"
+    lines = [json.dumps({"query": query, "documents": documents}) for query, documents in texts.alike(asked, ALIKE)]
+    file.write_text("\n".join(lines))
+    return file
 
 
 def reference_logits(folder, asked):
@@ -185,8 +204,11 @@ def main():
         machine = Machine(arguments.maitred, arguments.models, model, [], ROOT / "target/peers/logs")
         expected = kept_reference(arguments.models / model, asked, arguments.out)
         found[model] = about(expected) | {"servers": {}}
-        for spec in subjects(machine):
-            if (arguments.servers and spec.name not in arguments.servers) or not installed(spec.backend):
+        for name, make in subjects(machine, asked).items():
+            if arguments.servers and name not in arguments.servers:
+                continue
+            spec = make()
+            if not installed(spec.backend):
                 continue
             with Servers(machine) as servers:
                 server = servers.start(spec, optional=spec.backend == "maitred")

@@ -16,6 +16,9 @@ const GRID_SHARE_MAX: f32 = 1e-6;
 /// showed are not to be trusted. A tenth of it and ten times as much are worse.
 const DAMPING_SHARE: f64 = 0.05;
 
+/// Rounds in which each weight makes up for all others.
+const SWEEPS_MAX: usize = 10;
+
 /// The rows of a matrix as the nearest integers, and the scale of each.
 pub fn nearest(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     let scales: Vec<f32> = values.chunks_exact(width).map(scale).collect();
@@ -67,21 +70,24 @@ impl Inputs {
         // Without any inputs there is nothing to tell apart.
         let damping = damping.max(f64::MIN_POSITIVE.sqrt());
         covariance.iter_mut().step_by(width + 1).for_each(|variance| *variance += damping);
-        factorise(&mut covariance, width);
-        Rounding { means, feedback: covariance }
+        let mut feedback = covariance.clone();
+        factorise(&mut feedback, width);
+        Rounding { means, covariance, feedback }
     }
 }
 
-/// Rounds one input after the other, each time making up for the errors before it (GPTQ,
-/// arXiv 2210.17323, in the form of LDLQ, arXiv 2307.13304).
+/// Rounds the weights of an output so that its errors cancel in text like that which was seen.
 ///
-/// Outputs are off by the error e of their weights times the inputs x. What is the same for
-/// all x goes into the bias; the rest has the mean square e C eᵀ, C the covariance of x. With
+/// An output is off by the errors e of its weights times the inputs x. What is the same for all
+/// x goes into the bias; the rest has the mean square e C eᵀ, C the covariance of x. With
 /// C = U D Uᵀ, where D is diagonal and U has ones on the diagonal and zeros below, that is
-/// Σ D_k (e_k + Σ_{j<k} e_j U_jk)². So each term is made small by a weight that is chosen after
-/// those before it.
+/// Σ D_k (e_k + Σ_{j<k} e_j U_jk)²: so first each weight makes up for those before it (GPTQ,
+/// arXiv 2210.17323, in the form of LDLQ, arXiv 2307.13304), and then each for all others, as
+/// long as that helps.
 pub struct Rounding {
     means: Vec<f64>,
+    /// `[width, width]`
+    covariance: Vec<f64>,
     /// `[width, width]`; row k has U_jk for each j before k.
     feedback: Vec<f64>,
 }
@@ -99,29 +105,64 @@ impl Rounding {
         let width = self.means.len();
         let rows: Vec<_> = matrix.par_chunks_exact(width).map(|row| self.row(row)).collect();
         let mut rounded = Rounded { values: Vec::new(), scales: Vec::new(), biases: Vec::new() };
-        for (values, scale, bias) in rows {
-            rounded.values.extend(values);
-            rounded.scales.push(scale);
-            rounded.biases.push(bias);
+        for row in rows {
+            rounded.values.extend(row.values.iter().map(|value| *value as i8));
+            rounded.scales.push(row.scale);
+            let biases = row.errors.iter().zip(&self.means).map(|(error, mean)| error * mean);
+            rounded.biases.push(biases.sum::<f64>() as f32);
         }
         rounded
     }
 
-    fn row(&self, row: &[f32]) -> (Vec<i8>, f32, f32) {
+    fn row(&self, row: &[f32]) -> Row {
         let scale = scale(row);
+        let exact: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
         let (step, steps) = (f64::from(scale), f64::from(reciprocal(scale)));
+        let most = f64::from(LARGEST);
+        let nearest = |x: f64| (x * steps).round_ties_even().clamp(-most, most);
+        let width = self.means.len();
         let (mut values, mut errors) = (Vec::new(), Vec::new());
-        for (x, feedback) in row.iter().zip(self.feedback.chunks_exact(self.means.len())) {
-            let x = f64::from(*x);
-            let before: f64 = errors.iter().zip(feedback).map(|(error, by)| error * by).sum();
-            let most = f64::from(LARGEST);
-            let value = ((x + before) * steps).round_ties_even().clamp(-most, most);
+        for (x, feedback) in exact.iter().zip(self.feedback.chunks_exact(width)) {
+            let value = nearest(x + dot(&errors, feedback));
             errors.push(x - value * step);
-            values.push(value as i8);
+            values.push(value);
         }
-        let bias: f64 = errors.iter().zip(&self.means).map(|(error, mean)| error * mean).sum();
-        (values, scale, bias as f32)
+        let covariance = |input: usize| &self.covariance[input * width..][..width];
+        // Half of how e C eᵀ changes with each error.
+        let mut slopes: Vec<f64> = (0..width).map(|at| dot(&errors, covariance(at))).collect();
+        for _ in 0..SWEEPS_MAX {
+            let mut settled = true;
+            for (at, x) in exact.iter().enumerate() {
+                let best = errors[at] - slopes[at] / covariance(at)[at];
+                let value = nearest(x - best);
+                if value != values[at] {
+                    let change = (values[at] - value) * step;
+                    errors[at] += change;
+                    values[at] = value;
+                    let each = slopes.iter_mut().zip(covariance(at));
+                    each.for_each(|(slope, by)| *slope += change * by);
+                    settled = false;
+                }
+            }
+            if settled {
+                break;
+            }
+        }
+        Row { values, scale, errors }
     }
+}
+
+/// An output's weights.
+struct Row {
+    /// Whole numbers.
+    values: Vec<f64>,
+    scale: f32,
+    errors: Vec<f64>,
+}
+
+/// Of as many numbers as the shorter has.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Writes U in place of a positive matrix U D Uᵀ: U_jk at `[k, j]`, for each j before k.

@@ -42,7 +42,7 @@ async fn weights_are_rounded_for_the_text_that_is_given() {
         for (to, how, said) in [
             ("text", &["--text", &requests][..], "rounded for 4 pairs of text, "),
             ("nearest", &["--nearest"], "rounded nearest, "),
-            ("english", &[], "rounded for 624 pairs of text, "),
+            ("english", &[], "rounded for 240 pairs of text, "),
         ] {
             let out = path(&format!("{to}-{}", Path::new(&model).file_name().unwrap().display()));
             let (code, said_out, err) =
@@ -69,9 +69,9 @@ async fn text_that_is_none_is_refused_by_its_line() {
     for (text, expected) in [
         ("", "has no documents"),
         (r#"{"query": "q", "documents": []}"#, "has no documents"),
-        ("q\td", "line 1 of"),
-        (&format!("{good}\n{{\"query\": \"q\"}}"), "line 2 of"),
-        (&format!("{good}\n{{\"query\": \"q\", \"documents\": [5]}}"), "line 2 of"),
+        ("q\td", "line 1 is no request"),
+        (&format!("{good}\n{{\"query\": \"q\"}}"), "line 2 is no request"),
+        (&format!("{good}\n{{\"query\": \"q\", \"documents\": [5]}}"), "line 2 is no request"),
     ] {
         std::fs::write(&requests, text).unwrap();
         let (code, _, err) = run(&quantize).await;
