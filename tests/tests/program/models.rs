@@ -42,7 +42,7 @@ async fn weights_are_rounded_for_the_text_that_is_given() {
         for (to, how, said) in [
             ("text", &["--text", &requests][..], "rounded for 4 pairs of text, "),
             ("nearest", &["--nearest"], "rounded nearest, "),
-            ("english", &[], "rounded for 240 pairs of text, "),
+            ("english", &[], "rounded for 420 pairs of text, "),
         ] {
             let out = path(&format!("{to}-{}", Path::new(&model).file_name().unwrap().display()));
             let (code, said_out, err) =
