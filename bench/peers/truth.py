@@ -173,7 +173,7 @@ def section(found):
     rows = [
         [
             name,
-            f"{one['difference_mean']:.2g}",
+            f"{one['difference_mean']:.3g}",
             f"{one['difference_max']:.2g}",
             f"{one['same_first_share'] * 100:.1f} %",
             f"{one['spearman_mean']:.4f}",
