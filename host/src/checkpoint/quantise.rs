@@ -1,6 +1,6 @@
 //! Makes an int8 checkpoint of one in floats: symmetric, with one scale for each output
-//! of a matrix. The encoder's matrices and the word embedding become a quarter; norms,
-//! biases and the head stay as they are.
+//! of a matrix. The encoder's matrices and the word embedding become a quarter; norms and
+//! the head stay as they are, and so do biases unless weights are rounded for text.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

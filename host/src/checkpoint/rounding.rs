@@ -13,7 +13,7 @@ const LARGEST: f32 = 127.0;
 const GRID_SHARE_MAX: f32 = 1e-6;
 
 /// Added to each input's variance, as a share of their mean: inputs that the text hardly
-/// showed are not to be trusted. A tenth of it and ten times as much are worse.
+/// showed are not to be trusted. Anything from 0.01 to 0.2 does as well.
 const DAMPING_SHARE: f64 = 0.05;
 
 /// Rounds in which each weight makes up for all others.

@@ -11,11 +11,11 @@ use crate::engine::candle::input::Padded;
 use crate::engine::weights::Weights;
 use crate::engine::{Batch, EngineError, Pair};
 
-/// Rows whose products are made at once. More take memory and gain nothing.
+/// Rows whose products are made at once: a pair's own would be small matrices.
 const ROWS: usize = 1024;
 
-/// What a row of the query's counts, of a document's: a third of the error that rounding makes
-/// comes from a tenth of the rows, the query's.
+/// Rows of a document that one of the query's counts for: a third of what rounding activations
+/// costs comes from a tenth of the rows, the query's.
 const QUERY_WEIGHT: usize = 4;
 
 /// Runs all pairs through one layer after the other, so that only one layer's products are
