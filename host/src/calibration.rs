@@ -27,9 +27,8 @@ pub fn quantise(
     let mut quantiser = Quantiser::read(checkpoint)?;
     let config = &checkpoint.config;
     let truncation = Truncation::LongestFirst;
-    let token_types = config.type_vocab > 1;
-    let encoder =
-        PairEncoder::load(&checkpoint.tokenizer, token_types, config.length_max, truncation)?;
+    let (tokenizer, token_types) = (&checkpoint.tokenizer, config.token_types());
+    let encoder = PairEncoder::load(tokenizer, token_types, config.length_max, truncation)?;
     let pairs = texts.iter().enumerate().map(|(position, Text { query, document })| {
         let query = encoder.query(query)?;
         Ok(encoder.pair(&query, document, position, truncation)?.pair)

@@ -66,7 +66,7 @@ impl ModelParts {
         Ok(ModelParts {
             source: settings.source.as_str().into(),
             tokenizer: checkpoint.tokenizer,
-            token_types: checkpoint.config.type_vocab > 1,
+            token_types: checkpoint.config.token_types(),
             length_max: checkpoint.config.length_max,
             factory: factory.await.context("the task that loads the model failed")??,
         })

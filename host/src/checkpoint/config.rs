@@ -180,6 +180,11 @@ fn unsupported(
 }
 
 impl ModelConfig {
+    /// Whether the model tells query and document apart by token types.
+    pub fn token_types(&self) -> bool {
+        self.type_vocab > 1
+    }
+
     /// Reads the configuration of the model in a folder.
     pub fn read(dir: &Path) -> Result<Self, CheckpointError> {
         let path = required(dir, CONFIG)?;

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod config;
+pub mod floats;
 mod folder;
 pub mod header;
 mod hub;

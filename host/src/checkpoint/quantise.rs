@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::floats::floats;
 use super::folder::Target;
 use super::rounding::{Inputs, Rounded, nearest};
 use super::{
@@ -178,15 +178,7 @@ impl Stored {
 
     /// The numbers of a tensor in floats.
     fn floats(&self) -> Option<Vec<f32>> {
-        fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-            bytes.as_chunks().0.iter().map(|bytes| value(*bytes)).collect()
-        }
-        match self.dtype {
-            Dtype::F32 => Some(each(&self.bytes, f32::from_le_bytes)),
-            Dtype::F16 => Some(each(&self.bytes, |bytes| f16::from_le_bytes(bytes).to_f32())),
-            Dtype::BF16 => Some(each(&self.bytes, |bytes| bf16::from_le_bytes(bytes).to_f32())),
-            _ => None,
-        }
+        floats(self.dtype, &self.bytes)
     }
 }
 

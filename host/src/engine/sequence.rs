@@ -25,7 +25,7 @@ pub fn check(pair: &Pair, config: &ModelConfig) -> Result<(), EngineError> {
 
 /// The type of each token.
 pub fn types(pair: &Pair, config: &ModelConfig) -> impl Iterator<Item = u32> {
-    let second_type = u32::from(config.type_vocab > 1);
+    let second_type = u32::from(config.token_types());
     let second_from = pair.second_from as usize;
     (0..pair.tokens()).map(move |at| if at < second_from { 0 } else { second_type })
 }

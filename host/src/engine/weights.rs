@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
 use super::EngineError;
+use crate::checkpoint::floats::floats;
 
 /// Bytes of a checkpoint's weights; the largest encoders that people rerank
 /// with have 2.3 GB (568 M parameters in f32).
@@ -78,15 +78,12 @@ impl Weights {
     pub fn get(&self, names: &[String], shape: &[usize]) -> Result<Vec<f32>, EngineError> {
         let Found { name, bytes, dtype } = self.find(names, shape)?;
         match dtype {
-            Dtype::F32 => Ok(each(bytes, f32::from_le_bytes)),
-            Dtype::F16 => Ok(each(bytes, |b| f16::from_le_bytes(b).to_f32())),
-            Dtype::BF16 => Ok(each(bytes, |b| bf16::from_le_bytes(b).to_f32())),
             Dtype::I8 | Dtype::U8 => {
                 let (values, scales) = self.integers(name, bytes, dtype, shape)?;
                 let row = values.len() / scales.len();
                 Ok(values.iter().enumerate().map(|(at, q)| *q as f32 * scales[at / row]).collect())
             }
-            other => Err(EngineError::Unsupported(format!(
+            other => floats(other, bytes).ok_or_else(|| EngineError::Unsupported(format!(
                 "tensor `{name}` has type {other:?}; supported: F32, F16, BF16, I8 and U8 with scale"
             ))),
         }
@@ -197,6 +194,7 @@ fn each<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T>
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
     use safetensors::tensor::TensorView;
 
     use super::*;
