@@ -17,7 +17,7 @@ pub struct Text {
 }
 
 /// Writes the folder `out`. Long pairs are truncated as a server would. `done` is told how many
-/// layers are.
+/// pairs were seen.
 pub fn quantise(
     checkpoint: &Checkpoint,
     texts: &[Text],
@@ -34,9 +34,6 @@ pub fn quantise(
         Ok(encoder.pair(&query, document, position, truncation)?.pair)
     });
     let pairs = pairs.collect::<anyhow::Result<Vec<_>>>()?;
-    for (layer, inputs) in engine::observed(checkpoint, &pairs)?.enumerate() {
-        quantiser.layer(layer, &inputs?);
-        done(layer + 1);
-    }
+    quantiser.round(&engine::gradients(checkpoint, &pairs, done)?);
     Ok(quantiser.write(out)?)
 }

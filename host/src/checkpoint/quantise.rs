@@ -9,13 +9,16 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::floats::floats;
 use super::folder::Target;
-use super::rounding::{Inputs, Rounded, nearest};
+use super::rounding::{Gradients, Rounded, nearest};
 use super::{
     CONFIG, Checkpoint, CheckpointError, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, read_bounded,
 };
 
 /// Bytes of one file of weights.
 const WEIGHT_BYTES_MAX: u64 = 16 << 30;
+
+/// How the name of the word embeddings ends.
+const WORDS: &str = "word_embeddings.weight";
 
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +32,33 @@ pub struct Quantised {
     pub already_there: bool,
 }
 
-/// What the matrices of one layer were given in some text.
-pub struct LayerInputs {
-    /// Of query, key and value.
-    pub states: Inputs,
-    pub context: Inputs,
-    pub attended: Inputs,
-    pub wide: Inputs,
+/// What gradients scores of some text have with respect to a model's matrices.
+pub struct ModelGradients {
+    /// The word embeddings, as rows that a linear layer's outputs are.
+    pub words: Gradients,
+    pub layers: Vec<LayerGradients>,
 }
 
-impl LayerInputs {
-    /// With the names of the parts that take them.
-    fn each(&self) -> [(&Inputs, &'static [&'static str]); 4] {
-        let asking = &["attention.self.query", "attention.self.key", "attention.self.value"];
+/// Those of one layer's.
+pub struct LayerGradients {
+    pub query: Gradients,
+    pub key: Gradients,
+    pub value: Gradients,
+    pub attended: Gradients,
+    pub wide: Gradients,
+    pub narrow: Gradients,
+}
+
+impl LayerGradients {
+    /// With the names of the parts.
+    fn each(&self) -> [(&Gradients, &'static str); 6] {
         [
-            (&self.states, asking),
-            (&self.context, &["attention.output.dense"]),
-            (&self.attended, &["intermediate.dense"]),
-            (&self.wide, &["output.dense"]),
+            (&self.query, "attention.self.query"),
+            (&self.key, "attention.self.key"),
+            (&self.value, "attention.self.value"),
+            (&self.attended, "attention.output.dense"),
+            (&self.wide, "intermediate.dense"),
+            (&self.narrow, "output.dense"),
         ]
     }
 }
@@ -96,31 +108,35 @@ impl<'a> Quantiser<'a> {
         Ok(quantiser)
     }
 
-    /// Rounds the matrices of a layer for inputs like these.
-    pub fn layer(&mut self, layer: usize, inputs: &LayerInputs) {
-        for (inputs, parts) in inputs.each() {
-            let rounding = inputs.rounding();
-            for part in parts {
-                let ending = format!("encoder.layer.{layer}.{part}.weight");
-                let due = self
-                    .tensors
-                    .iter()
-                    .find(|(name, tensor)| name.ends_with(&ending) && is_due(name, tensor));
-                let Some((name, matrix)) =
-                    due.and_then(|(name, tensor)| Some((name.clone(), tensor.floats()?)))
-                else {
-                    continue;
-                };
-                let Rounded { values, scales, biases } = rounding.round(&matrix);
-                self.store(&name, &values, &scales);
-                let bias = self.tensors.get_mut(&name.replace(".weight", ".bias"));
-                if let Some(bias) = bias
-                    && let Some(before) = bias.floats()
-                {
-                    let after: Vec<f32> = before.iter().zip(biases).map(|(a, b)| a + b).collect();
-                    *bias = Stored::of_floats(bias.shape.clone(), &after);
-                }
+    /// Rounds what has these gradients, so that scores change least.
+    pub fn round(&mut self, gradients: &ModelGradients) {
+        self.matrix(WORDS, &gradients.words);
+        for (layer, gradients) in gradients.layers.iter().enumerate() {
+            for (gradients, part) in gradients.each() {
+                self.matrix(&format!("encoder.layer.{layer}.{part}.weight"), gradients);
             }
+        }
+    }
+
+    /// Rounds the matrix whose name ends so, if it is due, and has its bias make up for what
+    /// it can.
+    fn matrix(&mut self, ending: &str, gradients: &Gradients) {
+        let due =
+            |(name, tensor): &(&String, &Stored)| name.ends_with(ending) && is_due(name, tensor);
+        let found = self.tensors.iter().find(due);
+        let Some((name, matrix)) =
+            found.and_then(|(name, tensor)| Some((name.clone(), tensor.floats()?)))
+        else {
+            return;
+        };
+        let Rounded { values, scales, biases } = gradients.rounding().round(&matrix);
+        self.store(&name, &values, &scales);
+        let bias = self.tensors.get_mut(&name.replace(".weight", ".bias"));
+        if let Some(bias) = bias
+            && let Some(before) = bias.floats()
+        {
+            let after: Vec<f32> = before.iter().zip(biases).map(|(a, b)| a + b).collect();
+            *bias = Stored::of_floats(bias.shape.clone(), &after);
         }
     }
 
@@ -187,5 +203,5 @@ fn is_due(name: &str, tensor: &Stored) -> bool {
     let layers = name.contains("encoder.layer.") && name.ends_with(".weight");
     let floats = matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
     let matrix = matches!(tensor.shape[..], [_, width] if width > 0);
-    floats && matrix && (layers || name.ends_with("word_embeddings.weight"))
+    floats && matrix && (layers || name.ends_with(WORDS))
 }

@@ -1,5 +1,5 @@
 //! From matrices of floats to integers, with one scale for each output: each number to its
-//! nearest, or all of them so that products with inputs of a known kind come out nearest.
+//! nearest, or all of them so that a model's scores change least.
 
 use std::ops::RangeInclusive;
 
@@ -12,12 +12,19 @@ const LARGEST: f32 = 127.0;
 /// How far off a grid a number may be, as a share of the row's largest: what f32 rounds off.
 const GRID_SHARE_MAX: f32 = 1e-6;
 
-/// Added to each input's variance, as a share of their mean: inputs that the text hardly
-/// showed are not to be trusted. Anything from 0.01 to 0.2 does as well.
-const DAMPING_SHARE: f64 = 0.05;
+/// Added to the mean squares of inputs and of outputs, as shares of their means: what some text
+/// hardly showed is not to be trusted.
+const INPUT_DAMPING_SHARE: f64 = 0.6;
+const OUTPUT_DAMPING_SHARE: f64 = 0.5;
+/// Added to the bias's, as a share of the inputs' mean: a key's bias moves no score, and must not
+/// be trusted to make up for anything.
+const BIAS_DAMPING_SHARE: f64 = 0.01;
 
 /// Rounds in which each weight makes up for all others.
-const SWEEPS_MAX: usize = 10;
+const SWEEPS_MAX: usize = 3;
+
+/// Outputs that one task takes at least.
+const OUTPUTS_MIN: usize = 64;
 
 /// The rows of a matrix as the nearest integers, and the scale of each.
 pub fn nearest(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
@@ -29,67 +36,74 @@ pub fn nearest(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     (integers.collect(), scales)
 }
 
-/// What the inputs of a linear layer were in some text: sums of them, and of their products
-/// with each other.
-pub struct Inputs {
-    width: usize,
-    count: usize,
-    sums: Vec<f64>,
-    /// `[width, width]`
-    products: Vec<f64>,
+/// What a score's gradients are with respect to a linear layer, in some text: sums over pairs,
+/// of gradients G of the weights, `[outputs, inputs]`, and g of the bias.
+pub struct Gradients {
+    /// Gᵀ G, `[inputs, inputs]`
+    pub by_inputs: Vec<f32>,
+    /// G Gᵀ, `[outputs, outputs]`; empty where outputs do not make up for each other.
+    pub by_outputs: Vec<f32>,
+    /// Gᵀ g, `[inputs]`; empty where there is no bias.
+    pub bias_by_inputs: Vec<f32>,
+    /// gᵀ g
+    pub bias: f32,
 }
 
-impl Inputs {
-    pub fn new(width: usize) -> Self {
-        Inputs { width, count: 0, sums: vec![0.0; width], products: vec![0.0; width * width] }
-    }
-
-    /// Adds the sums of `count` rows, and of their products.
-    pub fn add(&mut self, count: usize, sums: &[f32], products: &[f32]) {
-        assert!(sums.len() == self.sums.len() && products.len() == self.products.len());
-        let add = |to: &mut [f64], more: &[f32]| {
-            to.iter_mut().zip(more).for_each(|(to, more)| *to += f64::from(*more));
-        };
-        self.count += count;
-        add(&mut self.sums, sums);
-        add(&mut self.products, products);
-    }
-
-    /// How matrices that take these inputs are to be rounded.
+impl Gradients {
+    /// How weights with these gradients are to be rounded.
     pub fn rounding(&self) -> Rounding {
-        let (width, count) = (self.width, self.count.max(1) as f64);
-        let means: Vec<f64> = self.sums.iter().map(|sum| sum / count).collect();
-        let mut covariance: Vec<f64> = self
-            .products
-            .iter()
-            .enumerate()
-            .map(|(at, product)| product / count - means[at / width] * means[at % width])
-            .collect();
-        let variances = covariance.iter().step_by(width + 1);
-        let damping = DAMPING_SHARE * variances.sum::<f64>() / width as f64;
-        // Without any inputs there is nothing to tell apart.
-        let damping = damping.max(f64::MIN_POSITIVE.sqrt());
-        covariance.iter_mut().step_by(width + 1).for_each(|variance| *variance += damping);
-        let mut feedback = covariance.clone();
+        let floats = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
+        let mut inputs = floats(&self.by_inputs);
+        let width = inputs.len().isqrt();
+        let mut biases = floats(&self.bias_by_inputs);
+        biases.resize(width, 0.0);
+        let bias = f64::from(self.bias) + damping(&inputs, width, BIAS_DAMPING_SHARE);
+        for (row, product) in inputs.chunks_exact_mut(width).zip(&biases) {
+            row.iter_mut().zip(&biases).for_each(|(square, by)| *square -= product * by / bias);
+        }
+        biases.iter_mut().for_each(|product| *product /= bias);
+        damp(&mut inputs, width, INPUT_DAMPING_SHARE);
+        let mut outputs = floats(&self.by_outputs);
+        let height = outputs.len().isqrt();
+        damp(&mut outputs, height, OUTPUT_DAMPING_SHARE);
+        let mut feedback = inputs.clone();
         factorise(&mut feedback, width);
-        Rounding { means, covariance, feedback }
+        Rounding { width, inputs, feedback, outputs, height, biases }
     }
 }
 
-/// Rounds the weights of an output so that its errors cancel in text like that which was seen.
+/// A share of the mean of a matrix's diagonal. Without any gradients there is nothing to tell
+/// apart, but something to divide by.
+fn damping(matrix: &[f64], width: usize, share: f64) -> f64 {
+    let mean = matrix.iter().step_by(width + 1).sum::<f64>() / width as f64;
+    (share * mean).max(f64::MIN_POSITIVE.sqrt())
+}
+
+fn damp(matrix: &mut [f64], width: usize, share: f64) {
+    let damping = damping(matrix, width, share);
+    matrix.iter_mut().step_by(width + 1).for_each(|square| *square += damping);
+}
+
+/// Rounds the weights of a linear layer so that scores of text like that which was seen change
+/// least.
 ///
-/// An output is off by the errors e of its weights times the inputs x. What is the same for all
-/// x goes into the bias; the rest has the mean square e C eᵀ, C the covariance of x. With
-/// C = U D Uᵀ, where D is diagonal and U has ones on the diagonal and zeros below, that is
-/// Σ D_k (e_k + Σ_{j<k} e_j U_jk)²: so first each weight makes up for those before it (GPTQ,
-/// arXiv 2210.17323, in the form of LDLQ, arXiv 2307.13304), and then each for all others, as
-/// long as that helps.
+/// Errors E of the weights move a score by the sum of E ∘ G, G its gradient. The mean square of
+/// that is about tr(S E C Eᵀ), C = Σ Gᵀ G and S = Σ G Gᵀ (YAQA, arXiv 2505.22988), with C less
+/// what a change of the bias makes up for. With C = U D Uᵀ, where D is diagonal and U has ones on
+/// the diagonal and zeros below, an output's part is Σ D_k (e_k + Σ_{j<k} e_j U_jk)²: so first
+/// each weight makes up for those before it (GPTQ, arXiv 2210.17323, in the form of LDLQ, arXiv
+/// 2307.13304), and then each for all others, as long as that helps.
 pub struct Rounding {
-    means: Vec<f64>,
-    /// `[width, width]`
-    covariance: Vec<f64>,
+    width: usize,
+    /// C, `[width, width]`
+    inputs: Vec<f64>,
     /// `[width, width]`; row k has U_jk for each j before k.
     feedback: Vec<f64>,
+    /// S, `[height, height]`; empty where outputs do not make up for each other.
+    outputs: Vec<f64>,
+    height: usize,
+    /// What to add to the bias for each unit of error of an input's weight.
+    biases: Vec<f64>,
 }
 
 /// A matrix, and what its bias must become with it.
@@ -102,53 +116,56 @@ pub struct Rounded {
 
 impl Rounding {
     pub fn round(&self, matrix: &[f32]) -> Rounded {
-        let width = self.means.len();
-        let rows: Vec<_> = matrix.par_chunks_exact(width).map(|row| self.row(row)).collect();
+        let mut rows: Vec<_> =
+            matrix.par_chunks_exact(self.width).map(|row| self.row(row)).collect();
+        if !self.outputs.is_empty() {
+            for _ in 0..SWEEPS_MAX {
+                if !self.sweep(&mut rows) {
+                    break;
+                }
+            }
+        }
         let mut rounded = Rounded { values: Vec::new(), scales: Vec::new(), biases: Vec::new() };
         for row in rows {
             rounded.values.extend(row.values.iter().map(|value| *value as i8));
             rounded.scales.push(row.scale);
-            let biases = row.errors.iter().zip(&self.means).map(|(error, mean)| error * mean);
-            rounded.biases.push(biases.sum::<f64>() as f32);
+            rounded.biases.push(dot(&row.errors, &self.biases) as f32);
         }
         rounded
     }
 
-    fn row(&self, row: &[f32]) -> Row {
-        let scale = scale(row);
-        let exact: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
-        let (step, steps) = (f64::from(scale), f64::from(reciprocal(scale)));
-        let most = f64::from(LARGEST);
-        let nearest = |x: f64| (x * steps).round_ties_even().clamp(-most, most);
-        let width = self.means.len();
-        let (mut values, mut errors) = (Vec::new(), Vec::new());
-        for (x, feedback) in exact.iter().zip(self.feedback.chunks_exact(width)) {
-            let value = nearest(x + dot(&errors, feedback));
-            errors.push(x - value * step);
-            values.push(value);
+    /// Each weight makes up for those before it.
+    fn row(&self, exact: &[f32]) -> Row {
+        let mut row = Row { values: Vec::new(), errors: Vec::new(), scale: scale(exact) };
+        for (x, feedback) in exact.iter().zip(self.feedback.chunks_exact(self.width)) {
+            let x = f64::from(*x);
+            let value = row.nearest(x + dot(&row.errors, feedback));
+            row.errors.push(x - value * f64::from(row.scale));
+            row.values.push(value);
         }
-        let covariance = |input: usize| &self.covariance[input * width..][..width];
-        // Half of how e C eᵀ changes with each error.
-        let mut slopes: Vec<f64> = (0..width).map(|at| dot(&errors, covariance(at))).collect();
-        for _ in 0..SWEEPS_MAX {
-            let mut settled = true;
-            for (at, x) in exact.iter().enumerate() {
-                let best = errors[at] - slopes[at] / covariance(at)[at];
-                let value = nearest(x - best);
-                if value != values[at] {
-                    let change = (values[at] - value) * step;
-                    errors[at] += change;
-                    values[at] = value;
-                    let each = slopes.iter_mut().zip(covariance(at));
-                    each.for_each(|(slope, by)| *slope += change * by);
-                    settled = false;
+        row
+    }
+
+    /// Each weight makes up for all others, input by input; whether one changed.
+    fn sweep(&self, rows: &mut [Row]) -> bool {
+        let mut changed = false;
+        for (input, squares) in self.inputs.chunks_exact(self.width).enumerate() {
+            let along = rows.par_iter().with_min_len(OUTPUTS_MIN);
+            let along: Vec<f64> = along.map(|row| dot(&row.errors, squares)).collect();
+            // Half of how tr(S E C Eᵀ) changes with each output's error of this input.
+            let slopes = self.outputs.par_chunks_exact(self.height).with_min_len(OUTPUTS_MIN);
+            let mut slopes: Vec<f64> = slopes.map(|by| dot(by, &along)).collect();
+            let each = rows.iter_mut().zip(self.outputs.chunks_exact(self.height));
+            for (output, (row, by)) in each.enumerate() {
+                let best = row.errors[input] - slopes[output] / (by[output] * squares[input]);
+                if let Some(change) = row.replace(input, best) {
+                    let change = change * squares[input];
+                    slopes.iter_mut().zip(by).for_each(|(slope, by)| *slope += change * by);
+                    changed = true;
                 }
             }
-            if settled {
-                break;
-            }
         }
-        Row { values, scale, errors }
+        changed
     }
 }
 
@@ -156,8 +173,27 @@ impl Rounding {
 struct Row {
     /// Whole numbers.
     values: Vec<f64>,
-    scale: f32,
+    /// What was there less what is.
     errors: Vec<f64>,
+    scale: f32,
+}
+
+impl Row {
+    fn nearest(&self, x: f64) -> f64 {
+        let most = f64::from(LARGEST);
+        (x * f64::from(reciprocal(self.scale))).round_ties_even().clamp(-most, most)
+    }
+
+    /// Takes the integer whose error is nearest to that which would be best; by how much the
+    /// error changed, if it did.
+    fn replace(&mut self, at: usize, best: f64) -> Option<f64> {
+        let (before, step) = (self.values[at], f64::from(self.scale));
+        let after = self.nearest(before * step + self.errors[at] - best);
+        let change = (before - after) * step;
+        self.values[at] = after;
+        self.errors[at] += change;
+        (after != before).then_some(change)
+    }
 }
 
 /// Of as many numbers as the shorter has.
@@ -224,62 +260,106 @@ mod tests {
     }
 
     const WIDTH: usize = 96;
+    const HEIGHT: usize = 12;
 
-    /// Inputs that vary together in a few directions, about means that are not 0.
-    fn drawn(random: &mut fastrand::Rng, rows: usize) -> Vec<Vec<f32>> {
+    /// A pair's gradients, of the weights and the bias.
+    struct Drawn {
+        weights: Vec<f32>,
+        bias: Vec<f32>,
+    }
+
+    /// Rows of inputs that vary together in a few directions, about means that are not 0, and
+    /// gradients of outputs that do, too.
+    fn drawn(random: &mut fastrand::Rng, pairs: usize) -> Vec<Drawn> {
         let mut normal = |spread: f32| (0..12).map(|_| random.f32() - 0.5).sum::<f32>() * spread;
-        let directions: Vec<Vec<f32>> =
-            (0..6).map(|_| (0..WIDTH).map(|_| normal(1.0)).collect()).collect();
-        let mean: Vec<f32> = (0..WIDTH).map(|_| normal(1.0)).collect();
-        (0..rows)
-            .map(|_| {
-                let mut row = mean.clone();
-                for direction in &directions {
-                    let by = normal(1.0);
-                    row.iter_mut().zip(direction).for_each(|(x, along)| *x += by * along);
+        let mut directions = |width: usize| -> Vec<Vec<f32>> {
+            (0..6).map(|_| (0..width).map(|_| normal(1.0)).collect()).collect()
+        };
+        let (of_inputs, of_outputs) = (directions(WIDTH), directions(HEIGHT));
+        let mut row = |directions: &[Vec<f32>]| {
+            let mut row = directions[0].clone();
+            for direction in directions {
+                let by = normal(1.0);
+                row.iter_mut().zip(direction).for_each(|(x, along)| *x += by * along);
+            }
+            row.iter_mut().for_each(|x| *x += normal(0.1));
+            row
+        };
+        let mut pair = |_| {
+            let mut pair = Drawn { weights: vec![0.0; HEIGHT * WIDTH], bias: vec![0.0; HEIGHT] };
+            for _ in 0..3 {
+                let (inputs, outputs) = (row(&of_inputs), row(&of_outputs));
+                for (weights, by) in pair.weights.chunks_mut(WIDTH).zip(&outputs) {
+                    weights.iter_mut().zip(&inputs).for_each(|(weight, x)| *weight += by * x);
                 }
-                row.iter_mut().for_each(|x| *x += normal(0.1));
-                row
-            })
-            .collect()
+                pair.bias.iter_mut().zip(&outputs).for_each(|(bias, by)| *bias += by);
+            }
+            pair
+        };
+        (0..pairs).map(&mut pair).collect()
     }
 
-    fn observed(rows: &[Vec<f32>]) -> Inputs {
-        let mut inputs = Inputs::new(WIDTH);
-        for row in rows {
-            let products: Vec<f32> =
-                row.iter().flat_map(|a| row.iter().map(move |b| a * b)).collect();
-            inputs.add(1, row, &products);
+    fn summed(pairs: &[Drawn]) -> Gradients {
+        let mut sums = Gradients {
+            by_inputs: vec![0.0; WIDTH * WIDTH],
+            by_outputs: vec![0.0; HEIGHT * HEIGHT],
+            bias_by_inputs: vec![0.0; WIDTH],
+            bias: 0.0,
+        };
+        for Drawn { weights, bias } in pairs {
+            let rows: Vec<&[f32]> = weights.chunks(WIDTH).collect();
+            for (row, by) in rows.iter().zip(bias) {
+                for (x, sums) in row.iter().zip(sums.by_inputs.chunks_mut(WIDTH)) {
+                    sums.iter_mut().zip(*row).for_each(|(sum, y)| *sum += x * y);
+                }
+                sums.bias_by_inputs.iter_mut().zip(*row).for_each(|(sum, x)| *sum += by * x);
+                sums.bias += by * by;
+            }
+            for (row, sums) in rows.iter().zip(sums.by_outputs.chunks_mut(HEIGHT)) {
+                let products = rows.iter().map(|other| row.iter().zip(*other).map(|(a, b)| a * b));
+                sums.iter_mut().zip(products).for_each(|(sum, by)| *sum += by.sum::<f32>());
+            }
         }
-        inputs
+        sums
     }
 
-    /// The mean square by which outputs are off, on rows.
-    fn error(matrix: &[f32], rounded: &Rounded, rows: &[Vec<f32>]) -> f64 {
-        let each = matrix.chunks(WIDTH).zip(rounded.values.chunks(WIDTH)).enumerate();
-        let off = each.flat_map(|(output, (exact, values))| {
-            let (scale, bias) = (rounded.scales[output], rounded.biases[output]);
-            rows.iter().map(move |row| {
-                let errors = exact.iter().zip(values).map(|(x, q)| x - f32::from(*q) * scale);
-                let off: f32 = errors.zip(row).map(|(error, x)| error * x).sum();
-                f64::from(off - bias).powi(2)
-            })
-        });
-        off.sum::<f64>() / (rows.len() * rounded.scales.len()) as f64
+    /// The mean square by which scores are off.
+    fn error(matrix: &[f32], rounded: &Rounded, pairs: &[Drawn]) -> f64 {
+        let off = |pair: &Drawn| {
+            let mut off = 0.0;
+            for (at, (exact, gradient)) in matrix.iter().zip(&pair.weights).enumerate() {
+                let value = f32::from(rounded.values[at]) * rounded.scales[at / WIDTH];
+                off += f64::from((value - exact) * gradient);
+            }
+            let biases = rounded.biases.iter().zip(&pair.bias);
+            off + biases.map(|(more, gradient)| f64::from(more * gradient)).sum::<f64>()
+        };
+        pairs.iter().map(|pair| off(pair).powi(2)).sum::<f64>() / pairs.len() as f64
     }
 
     #[test]
-    fn products_with_inputs_of_the_same_kind_are_nearer() {
+    fn scores_of_the_same_kind_are_nearer() {
         let mut random = fastrand::Rng::with_seed(11);
-        let rows = drawn(&mut random, 600);
-        let (seen, unseen) = rows.split_at(400);
-        let matrix: Vec<f32> = (0..8 * WIDTH).map(|_| random.f32() - 0.5).collect();
+        let pairs = drawn(&mut random, 600);
+        let (seen, unseen) = pairs.split_at(400);
+        let matrix: Vec<f32> = (0..HEIGHT * WIDTH).map(|_| random.f32() - 0.5).collect();
         let (values, scales) = nearest(&matrix, WIDTH);
         let plain = Rounded { values, biases: vec![0.0; scales.len()], scales };
-        let better = observed(seen).rounding().round(&matrix);
+        let better = summed(seen).rounding().round(&matrix);
         assert_eq!(better.scales, plain.scales);
         let (before, after) = (error(&matrix, &plain, unseen), error(&matrix, &better, unseen));
         assert!(after < before / 4.0, "{before:e} became {after:e}");
+    }
+
+    #[test]
+    fn a_bias_that_moves_no_score_stays() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut gradients = summed(&drawn(&mut random, 100));
+        gradients.bias *= 1e-12;
+        gradients.bias_by_inputs.iter_mut().for_each(|product| *product *= 1e-6);
+        let matrix: Vec<f32> = (0..HEIGHT * WIDTH).map(|_| random.f32() - 0.5).collect();
+        let rounded = gradients.rounding().round(&matrix);
+        assert!(rounded.biases.iter().all(|bias| bias.abs() < 1e-4), "{:?}", rounded.biases);
     }
 
     #[test]
@@ -306,22 +386,22 @@ mod tests {
     #[test]
     fn what_was_int8_before_comes_back() {
         let mut random = fastrand::Rng::with_seed(7);
-        let before: Vec<i8> = (0..8 * WIDTH).map(|_| random.i8(-90..=90)).collect();
+        let before: Vec<i8> = (0..HEIGHT * WIDTH).map(|_| random.i8(-90..=90)).collect();
         let values: Vec<f32> = before.iter().map(|value| f32::from(*value) * 0.003).collect();
         let (integers, scales) = nearest(&values, WIDTH);
         assert_eq!(integers, before);
-        assert_eq!(scales, [0.003; 8]);
-        let rounded = observed(&drawn(&mut random, 100)).rounding().round(&values);
+        assert_eq!(scales, [0.003; HEIGHT]);
+        let rounded = summed(&drawn(&mut random, 100)).rounding().round(&values);
         assert_eq!(rounded.values, before);
         assert_eq!(rounded.scales, scales);
         assert!(rounded.biases.iter().all(|bias| bias.abs() < 1e-5), "{:?}", rounded.biases);
     }
 
     #[test]
-    fn without_inputs_the_nearest_is_the_best() {
-        let matrix: Vec<f32> = (0..2 * WIDTH).map(|at| at as f32 - 80.3).collect();
-        let rounded = Inputs::new(WIDTH).rounding().round(&matrix);
+    fn without_gradients_the_nearest_is_the_best() {
+        let matrix: Vec<f32> = (0..HEIGHT * WIDTH).map(|at| at as f32 - 80.3).collect();
+        let rounded = summed(&[]).rounding().round(&matrix);
         assert_eq!((rounded.values, rounded.scales), nearest(&matrix, WIDTH));
-        assert_eq!(rounded.biases, [0.0; 2]);
+        assert_eq!(rounded.biases, [0.0; HEIGHT]);
     }
 }

@@ -146,7 +146,7 @@ fn rounded_for(
 ) -> anyhow::Result<(Quantised, String)> {
     let found = texts.len();
     let texts: Vec<_> = texts.into_iter().step_by(found.div_ceil(PAIRS_MAX).max(1)).collect();
-    let bar = ProgressBar::new(checkpoint.config.layers as u64);
+    let bar = ProgressBar::new(texts.len() as u64);
     let made = quantise(checkpoint, &texts, folder, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let how = match texts.len() {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use self::candle::gpu_memory_bytes;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::config::Activation;
-use crate::checkpoint::quantise::LayerInputs;
+use crate::checkpoint::quantise::ModelGradients;
 use crate::config::{EngineKind, ModelSettings};
 
 /// Makes engines of the kind that the settings name. `auto` is `packed` on the CPU where
@@ -45,12 +45,14 @@ pub fn check(settings: &ModelSettings) -> Result<(), EngineError> {
     }
 }
 
-/// What the linear layers of a model are given when it scores these pairs, by layer.
-pub fn observed(
+/// What gradients the scores of these pairs have with respect to the model's matrices. `done`
+/// is told how many pairs are.
+pub fn gradients(
     checkpoint: &Checkpoint,
     pairs: &[Pair],
-) -> Result<impl Iterator<Item = Result<LayerInputs, EngineError>> + use<>, EngineError> {
-    candle::Observed::new(checkpoint, pairs)
+    done: impl Fn(usize),
+) -> Result<ModelGradients, EngineError> {
+    candle::gradients(checkpoint, pairs, done)
 }
 
 enum Chosen {

@@ -6,11 +6,11 @@
 //! types and positions are one table; and of the last layer only what the
 //! [CLS] row needs is computed, since the head reads nothing else.
 
-mod observed;
+mod gradients;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-pub use self::observed::Observed;
+pub use self::gradients::gradients;
 use super::input::Padded;
 use super::{Forward, ops};
 use crate::checkpoint::ModelConfig;
@@ -70,13 +70,6 @@ struct Layer {
     norm: Norm,
 }
 
-/// The rows behind attention, step by step.
-struct Followed {
-    attended: Tensor,
-    wide: Tensor,
-    states: Tensor,
-}
-
 /// Both families' heads are a dense layer with tanh on the [CLS] row and a
 /// linear to one logit; only their names differ.
 struct Head {
@@ -111,7 +104,14 @@ impl Graph {
         })
     }
 
-    fn encoder(&self, batch: &Padded) -> Result<Tensor> {
+    /// A logit for each pair. `words` are the tokens' own embeddings.
+    fn logits(&self, batch: &Padded, words: &Tensor) -> Result<Tensor> {
+        let cls = self.encoder(batch, words)?;
+        let pooled = ops::tanh(&self.head.dense.run(&cls)?)?;
+        self.head.logit.run(&pooled)
+    }
+
+    fn encoder(&self, batch: &Padded, words: &Tensor) -> Result<Tensor> {
         let (pairs, length) = (batch.pairs, batch.length);
         let mask = match batch.ragged() {
             true => {
@@ -122,20 +122,26 @@ impl Graph {
             false => None,
         };
         let shape = self.shape(batch);
-        let mut x = self.embed(batch)?;
+        let mut x = self.embed(batch, words)?;
         let (last, before) = self.layers.split_last().expect("a model has layers");
         for layer in before {
             let context = layer.attend(&x, &shape, mask.as_ref(), self.attention)?;
-            x = layer.follow(&context, &x, self.config.activation)?.states;
+            x = layer.follow(&context, &x, self.config.activation)?;
         }
         let cls = x.reshape((pairs, length, self.config.hidden))?.narrow(1, 0, 1)?.squeeze(1)?;
         let cls = ops::contiguous(&cls)?;
         let context = last.attend_from(&cls, &x, &shape, mask.as_ref())?;
-        Ok(last.follow(&context, &cls, self.config.activation)?.states)
+        last.follow(&context, &cls, self.config.activation)
+    }
+
+    /// The embeddings of the batch's tokens, wherever they stand.
+    fn words(&self, batch: &Padded) -> Result<Tensor> {
+        let ids = ops::upload(&batch.ids, &[batch.pairs * batch.length], &self.device)?;
+        ops::gather(&self.words, &ids)
     }
 
     /// A row for each token, before the first layer.
-    fn embed(&self, batch: &Padded) -> Result<Tensor> {
+    fn embed(&self, batch: &Padded, words: &Tensor) -> Result<Tensor> {
         let tokens = batch.pairs * batch.length;
         let places: Vec<u32> = batch
             .types
@@ -143,9 +149,8 @@ impl Graph {
             .zip(&batch.positions)
             .map(|(kind, position)| kind * self.config.positions as u32 + position)
             .collect();
-        let ids = ops::upload(&batch.ids, &[tokens], &self.device)?;
         let places = ops::upload(&places, &[tokens], &self.device)?;
-        let x = ops::add(ops::gather(&self.words, &ids)?, &ops::gather(&self.places, &places)?)?;
+        let x = ops::add(ops::gather(&self.places, &places)?, words)?;
         self.embedded.run(&x)
     }
 
@@ -161,9 +166,7 @@ impl Graph {
 
 impl Forward for Graph {
     fn forward(&self, batch: &Padded) -> Result<Vec<f32>> {
-        let cls = self.encoder(batch)?;
-        let pooled = ops::tanh(&self.head.dense.run(&cls)?)?;
-        let logits = self.head.logit.run(&pooled)?;
+        let logits = self.logits(batch, &self.words(batch)?)?;
         ops::download(&ops::cast(&logits, DType::F32)?)
     }
 }
@@ -239,11 +242,10 @@ impl Layer {
     }
 
     /// What follows attention, for as many rows as there are.
-    fn follow(&self, context: &Tensor, x: &Tensor, activation: Activation) -> Result<Followed> {
+    fn follow(&self, context: &Tensor, x: &Tensor, activation: Activation) -> Result<Tensor> {
         let attended = self.attended_norm.run(&ops::add(self.attended.run(context)?, x)?)?;
         let wide = ops::add_activate(self.wide.product(&attended)?, &self.wide.bias, activation)?;
-        let states = self.norm.run(&ops::add(self.narrow.run(&wide)?, &attended)?)?;
-        Ok(Followed { attended, wide, states })
+        self.norm.run(&ops::add(self.narrow.run(&wide)?, &attended)?)
     }
 }
 

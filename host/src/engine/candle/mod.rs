@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-pub use self::graph::Observed;
+pub use self::graph::gradients;
 use self::graph::{Attention, Graph, Placement};
 use self::input::Padded;
 use self::stock::Stock;

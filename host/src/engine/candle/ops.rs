@@ -3,7 +3,8 @@
 //!
 //! The graph calls candle through this file alone (views of tensors apart, which
 //! run nothing). So a recording is the whole list of kernels that a device must
-//! have, and `docs/metal-operations.md` is made from one.
+//! have, and `docs/metal-operations.md` is made from one. Where candle keeps track for
+//! gradients, operations that have none are made of ones that have.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -53,7 +54,7 @@ pub fn gather(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
 /// a + b, in place of a where we can; b is repeated along the dimensions that it
 /// lacks.
 pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
-    if own(&a) {
+    if own(&a, b) {
         a.inplace_op2(b, &AddInPlace { activation: None })?;
         return Ok(a);
     }
@@ -63,7 +64,7 @@ pub fn add(a: Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// activation(a + b), likewise.
 pub fn add_activate(a: Tensor, b: &Tensor, kind: Activation) -> Result<Tensor> {
-    if own(&a) {
+    if own(&a, b) {
         let activation = Some(kind);
         a.inplace_op2(b, &AddInPlace { activation })?;
         return Ok(a);
@@ -72,10 +73,11 @@ pub fn add_activate(a: Tensor, b: &Tensor, kind: Activation) -> Result<Tensor> {
 }
 
 /// Whether element-wise steps are ours. A recording is of what other devices
-/// run.
-fn own(x: &Tensor) -> bool {
+/// run, and steps in place have no gradients.
+fn own(a: &Tensor, b: &Tensor) -> bool {
     let recording = RECORDING.with_borrow(Option::is_some);
-    x.device().is_cpu() && x.dtype() == DType::F32 && !recording
+    let tracked = a.track_op() || b.track_op();
+    a.device().is_cpu() && a.dtype() == DType::F32 && !recording && !tracked
 }
 
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -92,6 +94,9 @@ pub fn contiguous(x: &Tensor) -> Result<Tensor> {
 }
 
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    if x.track_op() {
+        return candle_nn::ops::softmax(x, D::Minus1);
+    }
     note("softmax_last_dim", &[x]);
     candle_nn::ops::softmax_last_dim(x)
 }
@@ -99,6 +104,9 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 /// Mean and variance are taken in f32 whatever the type of `x`, on the CPU and
 /// in Metal's kernel alike.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+    if x.track_op() {
+        return candle_nn::ops::layer_norm_slow(x, weight, bias, eps);
+    }
     note("layer_norm", &[x, weight, bias]);
     candle_nn::ops::layer_norm(x, weight, bias, eps)
 }
