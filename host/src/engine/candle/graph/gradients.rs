@@ -215,7 +215,7 @@ mod tests {
         for model in ["tiny-bert", "tiny-xlm-roberta"] {
             let checkpoint = opened(model);
             let pair = Pair { ids: (2..20).collect(), second_from: 9 };
-            let found = gradients(&checkpoint, &[pair.clone()], |_| {}).unwrap();
+            let found = gradients(&checkpoint, std::slice::from_ref(&pair), |_| {}).unwrap();
             let narrow = &found.layers[0].narrow;
             let mut graph = graph(&checkpoint);
             let alone = Batch { pairs: vec![pair.into()] };
