@@ -1,4 +1,4 @@
-"""How far each server's scores are from the reference: `truth.py --maitred FILE`, some forty-five minutes.
+"""How far each server's scores are from the reference: `truth.py --maitred FILE`, about an hour.
 
 The reference is what the goldens were made with (transformers, f32, eager attention, one pair at a time)
 on a model's f32 weights; it takes some minutes a model, and is kept. Every server is then asked for the

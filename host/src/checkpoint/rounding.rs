@@ -68,7 +68,7 @@ impl Gradients {
         damp(&mut outputs, height, OUTPUT_DAMPING_SHARE);
         let mut feedback = inputs.clone();
         factorise(&mut feedback, width);
-        Rounding { width, inputs, feedback, outputs, height, biases }
+        Rounding { width, inputs, feedback, outputs, biases }
     }
 }
 
@@ -101,7 +101,6 @@ pub struct Rounding {
     feedback: Vec<f64>,
     /// S, `[height, height]`; empty where outputs do not make up for each other.
     outputs: Vec<f64>,
-    height: usize,
     /// What to add to the bias for each unit of error of an input's weight.
     biases: Vec<f64>,
 }
@@ -148,14 +147,14 @@ impl Rounding {
 
     /// Each weight makes up for all others, input by input; whether one changed.
     fn sweep(&self, rows: &mut [Row]) -> bool {
-        let mut changed = false;
+        let (height, mut changed) = (rows.len(), false);
         for (input, squares) in self.inputs.chunks_exact(self.width).enumerate() {
             let along = rows.par_iter().with_min_len(OUTPUTS_MIN);
             let along: Vec<f64> = along.map(|row| dot(&row.errors, squares)).collect();
             // Half of how tr(S E C Eᵀ) changes with each output's error of this input.
-            let slopes = self.outputs.par_chunks_exact(self.height).with_min_len(OUTPUTS_MIN);
+            let slopes = self.outputs.par_chunks_exact(height).with_min_len(OUTPUTS_MIN);
             let mut slopes: Vec<f64> = slopes.map(|by| dot(by, &along)).collect();
-            let each = rows.iter_mut().zip(self.outputs.chunks_exact(self.height));
+            let each = rows.iter_mut().zip(self.outputs.chunks_exact(height));
             for (output, (row, by)) in each.enumerate() {
                 let best = row.errors[input] - slopes[output] / (by[output] * squares[input]);
                 if let Some(change) = row.replace(input, best) {

@@ -46,7 +46,7 @@ pub fn check(settings: &ModelSettings) -> Result<(), EngineError> {
 }
 
 /// What gradients the scores of these pairs have with respect to the model's matrices. `done`
-/// is told how many pairs are.
+/// is told how many pairs were seen.
 pub fn gradients(
     checkpoint: &Checkpoint,
     pairs: &[Pair],

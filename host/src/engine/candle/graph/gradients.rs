@@ -13,17 +13,14 @@ use crate::engine::weights::Weights;
 use crate::engine::{Batch, EngineError, Pair};
 
 /// Of the logits of these pairs, each by itself, in f32 on the CPU. `done` is told how many
-/// pairs are.
+/// pairs were seen.
 pub fn gradients(
     checkpoint: &Checkpoint,
     pairs: &[Pair],
     done: impl Fn(usize),
 ) -> std::result::Result<ModelGradients, EngineError> {
     let config = &checkpoint.config;
-    let weights = Weights::read(&checkpoint.weights)?;
-    let attention = Attention::Plain;
-    let placement = Placement { device: Device::Cpu, dtype: DType::F32, attention };
-    let mut graph = Graph::load(&weights, config, placement)?;
+    let mut graph = plain(checkpoint)?;
     graph.vary().map_err(failed)?;
     let mut sums = Sums { words: Sum::default(), layers: Vec::new() };
     sums.layers.resize_with(config.layers, LayerSums::default);
@@ -34,6 +31,13 @@ pub fn gradients(
         done(number + 1);
     }
     sums.read().map_err(failed)
+}
+
+fn plain(checkpoint: &Checkpoint) -> std::result::Result<Graph, EngineError> {
+    let weights = Weights::read(&checkpoint.weights)?;
+    let attention = Attention::Plain;
+    let placement = Placement { device: Device::Cpu, dtype: DType::F32, attention };
+    Graph::load(&weights, &checkpoint.config, placement)
 }
 
 fn failed(error: candle_core::Error) -> EngineError {
@@ -150,7 +154,14 @@ impl Sum {
     }
 
     fn read(self) -> Result<Gradients> {
-        let numbers = |sum: Option<Tensor>| sum.map(|sum| sum.flatten_all()?.to_vec1()).transpose();
+        let numbers = |sum: Option<Tensor>| -> Result<Option<Vec<f32>>> {
+            let numbers = sum.map(|sum| sum.flatten_all()?.to_vec1()).transpose()?;
+            // Integers made of these would be zeros.
+            if numbers.iter().flatten().any(|number| !f32::is_finite(*number)) {
+                candle_core::bail!("gradients of a score leave the range of f32");
+            }
+            Ok(numbers)
+        };
         Ok(Gradients {
             by_inputs: numbers(self.by_inputs)?.unwrap_or_default(),
             by_outputs: numbers(self.by_outputs)?.unwrap_or_default(),
@@ -179,13 +190,6 @@ mod tests {
     fn opened(model: &str) -> Checkpoint {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
         Checkpoint::open(model, &fixtures.join(model)).unwrap()
-    }
-
-    fn graph(checkpoint: &Checkpoint) -> Graph {
-        let weights = Weights::read(&checkpoint.weights).unwrap();
-        let placement =
-            Placement { device: Device::Cpu, dtype: DType::F32, attention: Attention::Plain };
-        Graph::load(&weights, &checkpoint.config, placement).unwrap()
     }
 
     /// By how much the logit moves with one number of a tensor, from both sides.
@@ -217,7 +221,7 @@ mod tests {
             let pair = Pair { ids: (2..20).collect(), second_from: 9 };
             let found = gradients(&checkpoint, std::slice::from_ref(&pair), |_| {}).unwrap();
             let narrow = &found.layers[0].narrow;
-            let mut graph = graph(&checkpoint);
+            let mut graph = plain(&checkpoint).unwrap();
             let alone = Batch { pairs: vec![pair.into()] };
             let alone = Padded::new(&alone, &checkpoint.config, 1).unwrap();
             let (outputs, inputs) = graph.layers[0].narrow.weight.dims2().unwrap();
