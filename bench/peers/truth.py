@@ -1,4 +1,4 @@
-"""How far each server's scores are from the reference: `truth.py --maitred FILE`, about an hour.
+"""How far each server's scores are from the reference: `truth.py --maitred FILE`, about two hours.
 
 The reference is what the goldens were made with (transformers, f32, eager attention, one pair at a time)
 on a model's f32 weights; it takes some minutes a model, and is kept. Every server is then asked for the
@@ -192,7 +192,7 @@ def main():
     parser.add_argument("--maitred", type=pathlib.Path, default=ROOT / "target/release/maitred")
     parser.add_argument("--models", type=pathlib.Path, default=ROOT / "target/peers/models")
     parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="all if absent")
-    parser.add_argument("--queries", type=int, default=552)
+    parser.add_argument("--queries", type=int, default=1430)
     parser.add_argument("--servers", nargs="+", help="by name, such as \"maitred int8\"; all if absent")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target/peers/results")
     arguments = parser.parse_args()
