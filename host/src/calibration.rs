@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::quantise::{Quantised, Quantiser};
+use crate::checkpoint::{Checkpoint, folder};
 use crate::config::Truncation;
 use crate::engine;
 use crate::tokenize::PairEncoder;
@@ -16,14 +16,24 @@ pub struct Text {
     pub document: String,
 }
 
-/// Writes the folder `out`. Long pairs are truncated as a server would. `done` is told how many
-/// pairs were seen.
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is counted: pairs of text that were seen, then matrices that were rounded.
+    pub what: &'static str,
+    pub done: usize,
+    pub of: usize,
+}
+
+/// Writes the folder `out`. Long pairs are truncated as a server would.
 pub fn quantise(
     checkpoint: &Checkpoint,
     texts: &[Text],
     out: &Path,
-    done: impl Fn(usize),
+    progress: impl Fn(Progress),
 ) -> anyhow::Result<Quantised> {
+    // Now rather than after minutes.
+    folder::check(out)?;
     let mut quantiser = Quantiser::read(checkpoint)?;
     let config = &checkpoint.config;
     let truncation = Truncation::LongestFirst;
@@ -34,6 +44,8 @@ pub fn quantise(
         Ok(encoder.pair(&query, document, position, truncation)?.pair)
     });
     let pairs = pairs.collect::<anyhow::Result<Vec<_>>>()?;
-    quantiser.round(&engine::gradients(checkpoint, &pairs, done)?);
+    let seen = |done| progress(Progress { what: "pairs", done, of: pairs.len() });
+    let gradients = engine::gradients(checkpoint, &pairs, seen)?;
+    quantiser.round(&gradients, |done, of| progress(Progress { what: "matrices", done, of }));
     Ok(quantiser.write(out)?)
 }

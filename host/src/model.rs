@@ -121,8 +121,7 @@ impl Model {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, ModelError> {
         let label = metrics::Model { model: name.to_string() };
-        let length_max = settings.length_max.unwrap_or(parts.length_max);
-        let length_max = length_max.min(parts.length_max);
+        let length_max = settings.length_within(parts.length_max);
         let (path, truncation) = (parts.tokenizer, settings.truncation);
         // A tokenizer of 250,000 pieces takes a second to load.
         let load = move || PairEncoder::load(&path, parts.token_types, length_max, truncation);

@@ -5,7 +5,16 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::CheckpointError;
+use super::{CheckpointError, WEIGHTS};
+
+/// Refuses what [`Target::finish`] would refuse whatever is written: a place that cannot be
+/// written to, and one where something else is than a model.
+pub fn check(out: &Path) -> Result<(), CheckpointError> {
+    if out.exists() && !out.join(WEIGHTS).is_file() {
+        return Err(CheckpointError::Exists { path: out.to_owned() });
+    }
+    Target::new(out).map(drop)
+}
 
 /// A folder that appears whole or not at all.
 pub struct Target {
@@ -73,4 +82,37 @@ fn contents(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
         contents.insert(entry.file_name().into(), digest);
     }
     Ok(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_where_no_model_can_go_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "x").unwrap();
+        for folder in ["other", "model"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        std::fs::write(at("other/letter"), "x").unwrap();
+        std::fs::write(at("model").join(WEIGHTS), "x").unwrap();
+        let before = contents(dir.path()).unwrap();
+        for (out, refused) in [
+            ("new", None),
+            ("model", None),
+            ("other", Some("exists and differs")),
+            ("file", Some("exists and differs")),
+            ("file/model", Some("os error")),
+        ] {
+            let error = check(&at(out)).err().map(|error| error.to_string());
+            match (&error, refused) {
+                (None, None) => {}
+                (Some(error), Some(refused)) => assert!(error.contains(refused), "{out}: {error}"),
+                _ => panic!("{out}: {error:?}"),
+            }
+        }
+        assert!(contents(dir.path()).unwrap() == before, "something is left");
+    }
 }

@@ -8,7 +8,7 @@
 pub mod catalog;
 pub mod config;
 pub mod floats;
-mod folder;
+pub mod folder;
 pub mod header;
 mod hub;
 pub mod import;
@@ -29,6 +29,9 @@ pub use locate::{imported_folder, locate};
 /// Bytes of any of a checkpoint's JSON files. A tokenizer of 250,000 pieces is
 /// 17 MB.
 const JSON_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a checkpoint's weights; the largest encoders that people rerank
+/// with have 2.3 GB (568 M parameters in f32).
+pub(crate) const WEIGHT_BYTES_MAX: u64 = 16 << 30;
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const TOKENIZER: &str = "tokenizer.json";

@@ -11,11 +11,9 @@ use super::floats::floats;
 use super::folder::Target;
 use super::rounding::{Gradients, Rounded, nearest};
 use super::{
-    CONFIG, Checkpoint, CheckpointError, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, read_bounded,
+    CONFIG, Checkpoint, CheckpointError, TOKENIZER, TOKENIZER_CONFIG, WEIGHT_BYTES_MAX, WEIGHTS,
+    read_bounded,
 };
-
-/// Bytes of one file of weights.
-const WEIGHT_BYTES_MAX: u64 = 16 << 30;
 
 /// How the name of the word embeddings ends.
 const WORDS: &str = "word_embeddings.weight";
@@ -108,13 +106,17 @@ impl<'a> Quantiser<'a> {
         Ok(quantiser)
     }
 
-    /// Rounds what has these gradients, so that scores change least.
-    pub fn round(&mut self, gradients: &ModelGradients) {
-        self.matrix(WORDS, &gradients.words);
+    /// Rounds what has these gradients, so that scores change least. `done` is told how many
+    /// matrices were rounded, and of how many.
+    pub fn round(&mut self, gradients: &ModelGradients, done: impl Fn(usize, usize)) {
+        let mut due = vec![(WORDS.to_owned(), &gradients.words)];
         for (layer, gradients) in gradients.layers.iter().enumerate() {
-            for (gradients, part) in gradients.each() {
-                self.matrix(&format!("encoder.layer.{layer}.{part}.weight"), gradients);
-            }
+            let name = |part| format!("encoder.layer.{layer}.{part}.weight");
+            due.extend(gradients.each().map(|(gradients, part)| (name(part), gradients)));
+        }
+        for (number, (name, gradients)) in due.iter().enumerate() {
+            self.matrix(name, gradients);
+            done(number + 1, due.len());
         }
     }
 

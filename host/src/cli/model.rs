@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::requests;
-use crate::calibration::{Text, quantise};
+use crate::calibration::{Progress, Text, quantise};
 use crate::checkpoint::catalog::{self, ListedKind};
 use crate::checkpoint::import::import;
 use crate::checkpoint::quantise::{Quantised, Quantiser};
@@ -146,8 +146,13 @@ fn rounded_for(
 ) -> anyhow::Result<(Quantised, String)> {
     let found = texts.len();
     let texts: Vec<_> = texts.into_iter().step_by(found.div_ceil(PAIRS_MAX).max(1)).collect();
-    let bar = ProgressBar::new(texts.len() as u64);
-    let made = quantise(checkpoint, &texts, folder, |done| bar.set_position(done as u64))?;
+    let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} {msg}")?;
+    let bar = ProgressBar::new(texts.len() as u64).with_style(style);
+    let made = quantise(checkpoint, &texts, folder, |Progress { what, done, of }| {
+        bar.set_message(what);
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    })?;
     bar.finish_and_clear();
     let how = match texts.len() {
         all if all == found => format!("for {all} pairs of text"),

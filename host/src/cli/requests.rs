@@ -18,7 +18,7 @@ struct Asked {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a document is a string, or an object with a `text` that is one")]
 enum Document {
     Plain(String),
     Object { text: String },

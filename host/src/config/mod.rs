@@ -175,6 +175,13 @@ pub struct ModelSettings {
     pub restart_ms: Duration,
 }
 
+impl ModelSettings {
+    /// Tokens of a pair where the model's files allow so many.
+    pub fn length_within(&self, allowed: usize) -> usize {
+        self.length_max.unwrap_or(allowed).min(allowed)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
     /// `Packed` on the CPU, `Candle` elsewhere.

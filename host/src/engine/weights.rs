@@ -11,11 +11,8 @@ use std::path::PathBuf;
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 
 use super::EngineError;
+use crate::checkpoint::WEIGHT_BYTES_MAX;
 use crate::checkpoint::floats::floats;
-
-/// Bytes of a checkpoint's weights; the largest encoders that people rerank
-/// with have 2.3 GB (568 M parameters in f32).
-const WEIGHT_BYTES_MAX: u64 = 16 << 30;
 
 /// The tensors of a checkpoint.
 pub struct Weights {

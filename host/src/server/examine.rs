@@ -113,10 +113,9 @@ async fn chains(
 /// What policies would be told of their model, as far as it is known without its
 /// weights.
 fn about(name: &Arc<str>, settings: &ModelSettings, found: Option<&Checkpoint>) -> ModelInfo {
-    let found = found.map(|found| found.config.length_max);
-    let length_max = match (settings.length_max, found) {
-        (Some(asked), Some(found)) => asked.min(found),
-        (asked, found) => asked.or(found).unwrap_or(LENGTH_USUAL),
+    let length_max = match found {
+        Some(found) => settings.length_within(found.config.length_max),
+        None => settings.length_max.unwrap_or(LENGTH_USUAL),
     };
     ModelInfo {
         name: name.clone(),

@@ -71,7 +71,7 @@ async fn text_that_is_none_is_refused_by_its_line() {
         (r#"{"query": "q", "documents": []}"#, "has no documents"),
         ("q\td", "line 1 is no request"),
         (&format!("{good}\n{{\"query\": \"q\"}}"), "line 2 is no request"),
-        (&format!("{good}\n{{\"query\": \"q\", \"documents\": [5]}}"), "line 2 is no request"),
+        (&format!("{good}\n{{\"query\": \"q\", \"documents\": [5]}}"), "a document is a string"),
     ] {
         std::fs::write(&requests, text).unwrap();
         let (code, _, err) = run(&quantize).await;

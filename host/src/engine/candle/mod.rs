@@ -76,12 +76,11 @@ struct Plan {
 
 impl Plan {
     fn new(checkpoint: &Checkpoint, settings: &ModelSettings) -> Result<Self, EngineError> {
-        let model_max = checkpoint.config.length_max;
         Ok(Plan {
             checkpoint: checkpoint.clone(),
             kind: settings.engine,
             dtype: dtype(settings, &device(settings.device)?)?,
-            length_max: settings.length_max.unwrap_or(model_max).min(model_max),
+            length_max: settings.length_within(checkpoint.config.length_max),
             threads: settings.replica_threads,
         })
     }

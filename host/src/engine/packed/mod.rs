@@ -50,10 +50,9 @@ pub fn factory(
         name(format),
     );
     let config = checkpoint.config.clone();
-    let length_max = settings.length_max.unwrap_or(config.length_max).min(config.length_max);
     let traits = EngineTraits {
         ragged: true,
-        length_max,
+        length_max: settings.length_within(config.length_max),
         batch_tokens_max: BATCH_TOKENS_MAX,
         batch_tokens_min: BATCH_TOKENS_MIN,
         precision: name(format),
