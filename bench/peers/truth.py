@@ -5,7 +5,7 @@ on a model's f32 weights; it takes some minutes a model, and is kept. Every serv
 same pairs over HTTP. Weights of `l12` have been int8, so nothing is lost where they become int8 again.
 `l12-float` is on no such grid: what maitred's own quantising costs is measured on it, with weights that are
 rounded to the nearest, for its own English text, and for text like that which is asked. Writes `truth.json`
-and `truth.md`.
+and `truth.md`; what they have of other servers stays, if it is of the same text.
 """
 
 import argparse
@@ -169,14 +169,22 @@ def ask(server, asked):
 
 def section(found):
     """What was found with one model."""
-    heads = ["server", "mean difference of a logit", "largest", "same first document", "Spearman above the floor"]
+    heads = [
+        "server",
+        "mean difference of a logit",
+        "largest",
+        "same first document",
+        "Spearman above the floor",
+        "commit",
+    ]
     rows = [
         [
             name,
             f"{one['difference_mean']:.3g}",
             f"{one['difference_max']:.2g}",
-            f"{one['same_first_share'] * 100:.1f} %",
+            f"{one['same_first_share'] * 100:.2f} %",
             f"{one['spearman_mean']:.4f}",
+            one["commit"],
         ]
         for name, one in found["servers"].items()
     ]
@@ -199,11 +207,14 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     asked = texts.questions(arguments.queries)
-    found = {}
+    facts = {"text": texts.digest(asked), "queries": len(asked), "documents": texts.DOCUMENTS}
+    facts |= machine_facts(arguments.maitred)
+    commit = facts.pop("commit")
+    found = kept(arguments.out, facts)
     for model in arguments.model:
         machine = Machine(arguments.maitred, arguments.models, model, [], ROOT / "target/peers/logs")
         expected = kept_reference(arguments.models / model, asked, arguments.out)
-        found[model] = about(expected) | {"servers": {}}
+        found[model] = {"servers": {}} | found.get(model, {}) | about(expected)
         for name, make in subjects(machine, asked).items():
             if arguments.servers and name not in arguments.servers:
                 continue
@@ -213,20 +224,27 @@ def main():
             with Servers(machine) as servers:
                 server = servers.start(spec, optional=spec.backend == "maitred")
                 if server:
-                    one = figures(expected, ask(server, asked))
+                    one = figures(expected, ask(server, asked)) | {"commit": commit}
                     found[model]["servers"][spec.name] = one
                     print(f"{model}: {spec.name}", one, flush=True)
+                    write(arguments.out, facts, found)
 
-    facts = {"text": texts.digest(asked), "queries": len(asked), "documents": texts.DOCUMENTS}
-    facts |= machine_facts(arguments.maitred)
-    (arguments.out / "truth.json").write_text(json.dumps({"facts": facts, "models": found}, indent=2) + "\n")
+
+def kept(out, facts):
+    """What was found earlier, of the same text on the same kind of machine."""
+    file = out / "truth.json"
+    earlier = json.loads(file.read_text()) if file.exists() else {}
+    return earlier["models"] if earlier.get("facts") == facts else {}
+
+
+def write(out, facts, found):
+    (out / "truth.json").write_text(json.dumps({"facts": facts, "models": found}, indent=2) + "\n")
     text = (
-        f"# Scores against the reference\n\n{len(asked)} queries with {texts.DOCUMENTS} documents "
-        f"(text {facts['text']}). {facts['cpu']}, commit {facts['commit']}.\n"
+        f"# Scores against the reference\n\n{facts['queries']} queries with {facts['documents']} documents "
+        f"(text {facts['text']}). {facts['cpu']}.\n"
     )
     text += "".join(f"\n## {model}\n\n{section(one)}" for model, one in found.items())
-    (arguments.out / "truth.md").write_text(text)
-    print(text)
+    (out / "truth.md").write_text(text)
 
 
 if __name__ == "__main__":

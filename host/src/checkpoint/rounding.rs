@@ -195,9 +195,20 @@ impl Row {
     }
 }
 
-/// Of as many numbers as the shorter has.
+/// Of as many numbers as the shorter has; sums that do not wait for each other.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    const SUMS: usize = 8;
+    let many = a.len().min(b.len());
+    let (a, a_rest) = a[..many].as_chunks::<SUMS>();
+    let (b, b_rest) = b[..many].as_chunks::<SUMS>();
+    let mut sums = [0.0; SUMS];
+    for (a, b) in a.iter().zip(b) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
+    sums.into_iter().chain(rest).sum()
 }
 
 /// Writes U in place of a positive matrix U D Uᵀ: U_jk at `[k, j]`, for each j before k.

@@ -10,6 +10,7 @@ mod gradients;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use self::gradients::Tap;
 pub use self::gradients::gradients;
 use super::input::Padded;
 use super::{Forward, ops};
@@ -262,6 +263,8 @@ fn plain(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Te
 struct Linear {
     weight: Tensor,
     bias: Tensor,
+    /// Where gradients are wanted.
+    tap: Option<Tap>,
 }
 
 impl Linear {
@@ -271,7 +274,10 @@ impl Linear {
 
     /// x Wᵀ.
     fn product(&self, x: &Tensor) -> Result<Tensor> {
-        ops::matmul(x, &self.weight.t()?)
+        match &self.tap {
+            Some(tap) => tap.product(x, &self.weight),
+            None => ops::matmul(x, &self.weight.t()?),
+        }
     }
 
     /// The linear of some of the outputs; a view.
@@ -279,6 +285,7 @@ impl Linear {
         Ok(Linear {
             weight: self.weight.narrow(0, from, count)?,
             bias: self.bias.narrow(0, from, count)?,
+            tap: self.tap.as_ref().map(|tap| tap.of(from)),
         })
     }
 }
@@ -332,6 +339,7 @@ impl Loader<'_> {
         Ok(Linear {
             weight: self.tensor(&format!("{name}.weight"), &[outputs, inputs])?,
             bias: self.tensor(&format!("{name}.bias"), &[outputs])?,
+            tap: None,
         })
     }
 
@@ -371,6 +379,7 @@ impl Loader<'_> {
         Ok(Linear {
             weight: self.place(weight, &[3 * hidden, hidden])?,
             bias: self.place(bias, &[3 * hidden])?,
+            tap: None,
         })
     }
 }

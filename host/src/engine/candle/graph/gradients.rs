@@ -1,8 +1,9 @@
 //! What a score's gradients are with respect to the model's matrices, which is what rounding
 //! those well has to know.
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor, Var};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, Var};
 
 use super::{Attention, Graph, Layer, Linear, Placement};
 use crate::checkpoint::Checkpoint;
@@ -21,7 +22,9 @@ pub fn gradients(
 ) -> std::result::Result<ModelGradients, EngineError> {
     let config = &checkpoint.config;
     let mut graph = plain(checkpoint)?;
-    graph.vary().map_err(failed)?;
+    for linear in graph.layers.iter_mut().flat_map(Layer::linears) {
+        linear.tap = Some(Tap::default());
+    }
     let mut sums = Sums { words: Sum::default(), layers: Vec::new() };
     sums.layers.resize_with(config.layers, LayerSums::default);
     for (number, pair) in pairs.iter().enumerate() {
@@ -44,17 +47,85 @@ fn failed(error: candle_core::Error) -> EngineError {
     EngineError::Device(error.to_string())
 }
 
-impl Graph {
-    /// Makes variables of what gradients are wanted of.
-    fn vary(&mut self) -> Result<()> {
-        for layer in &mut self.layers {
-            for linear in [&mut layer.qkv, &mut layer.attended, &mut layer.wide, &mut layer.narrow]
-            {
-                linear.weight = Var::from_tensor(&linear.weight)?.into_inner();
-                linear.bias = Var::from_tensor(&linear.bias)?.into_inner();
-            }
-        }
-        Ok(())
+impl Layer {
+    fn linears(&mut self) -> [&mut Linear; 4] {
+        [&mut self.qkv, &mut self.attended, &mut self.wide, &mut self.narrow]
+    }
+}
+
+/// Sees what a linear layer multiplies. A weight's gradient is the product of the inputs X and
+/// of the outputs' gradients D, Dᵀ X, both with one row for each token: where tokens are fewer
+/// than inputs, sums of its squares are cheaper of those two.
+#[derive(Clone, Default)]
+pub(super) struct Tap {
+    /// The first output that is looked at, of the layer's.
+    from: usize,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// What a layer multiplied, and what the score's gradients are with respect to the products.
+struct Seen {
+    from: usize,
+    inputs: Tensor,
+    outputs: Tensor,
+}
+
+impl Tap {
+    /// The same tap where only outputs from there on are computed.
+    pub(super) fn of(&self, from: usize) -> Self {
+        Tap { from, seen: self.seen.clone() }
+    }
+
+    /// x Wᵀ.
+    pub(super) fn product(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let product = x.detach().matmul(&weight.t()?)?;
+        x.apply_op2(&product, Tapped { tap: self.clone(), weight: weight.clone() })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Inputs and their product with a weight become that product. Candle's own way back would make
+/// the weight's gradient, which is larger than all else.
+struct Tapped {
+    tap: Tap,
+    weight: Tensor,
+}
+
+impl CustomOp2 for Tapped {
+    fn name(&self) -> &'static str {
+        "tapped-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        product: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Ok((product.clone(), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (inputs, outputs) = (x.detach(), gradient.detach());
+        self.tap.seen().push(Seen { from: self.tap.from, inputs, outputs });
+        Ok((Some(gradient.matmul(&self.weight)?), None))
+    }
+}
+
+impl Linear {
+    /// What was multiplied since the last time.
+    fn seen(&self) -> Vec<Seen> {
+        self.tap.as_ref().map(|tap| std::mem::take(&mut *tap.seen())).unwrap_or_default()
     }
 }
 
@@ -77,11 +148,11 @@ impl Sums {
     fn add(&mut self, graph: &Graph, pair: &Padded) -> Result<()> {
         let words = Var::from_tensor(&graph.words(pair)?)?;
         let gradients = graph.logits(pair, &words)?.backward()?;
-        // A row for each token, though a token may come twice: rows of the matrix are rounded
-        // one by one, and for all alike.
-        self.words.add(of(&gradients, &words)?, None)?;
+        if let Some(rows) = gradients.get(&words) {
+            self.words.add_rows(rows)?;
+        }
         for (sums, layer) in self.layers.iter_mut().zip(&graph.layers) {
-            sums.add(layer, &gradients)?;
+            sums.add(layer)?;
         }
         Ok(())
     }
@@ -93,21 +164,23 @@ impl Sums {
 }
 
 impl LayerSums {
-    fn add(&mut self, layer: &Layer, gradients: &GradStore) -> Result<()> {
-        let Linear { weight, bias } = &layer.qkv;
-        let (weight, bias) = (of(gradients, weight)?, of(gradients, bias)?);
-        let outputs = weight.dim(0)? / self.qkv.len();
-        for (part, sum) in self.qkv.iter_mut().enumerate() {
-            let from = part * outputs;
-            sum.add(&weight.narrow(0, from, outputs)?, Some(&bias.narrow(0, from, outputs)?))?;
+    fn add(&mut self, layer: &Layer) -> Result<()> {
+        let hidden = layer.attended.weight.dim(0)?;
+        for Seen { from, inputs, outputs } in layer.qkv.seen() {
+            let parts = self.qkv[from / hidden..].iter_mut();
+            for (at, sum) in parts.take(outputs.dim(1)? / hidden).enumerate() {
+                sum.add(&inputs, &outputs.narrow(1, at * hidden, hidden)?.contiguous()?)?;
+            }
         }
         let others = [
             (&mut self.attended, &layer.attended),
             (&mut self.wide, &layer.wide),
             (&mut self.narrow, &layer.narrow),
         ];
-        for (sum, Linear { weight, bias }) in others {
-            sum.add(of(gradients, weight)?, Some(of(gradients, bias)?))?;
+        for (sum, linear) in others {
+            for Seen { inputs, outputs, .. } in linear.seen() {
+                sum.add(&inputs, &outputs)?;
+            }
         }
         Ok(())
     }
@@ -125,58 +198,85 @@ impl LayerSums {
     }
 }
 
-fn of<'a>(gradients: &'a GradStore, variable: &Tensor) -> Result<&'a Tensor> {
-    gradients
-        .get(variable)
-        .ok_or_else(|| candle_core::Error::Msg("a weight has no part in the score".to_owned()))
-}
-
 /// [`Gradients`] in the making.
 #[derive(Default)]
 struct Sum {
-    by_inputs: Option<Tensor>,
-    by_outputs: Option<Tensor>,
-    bias_by_inputs: Option<Tensor>,
+    by_inputs: Products,
+    by_outputs: Products,
+    bias_by_inputs: Products,
     bias: f32,
 }
 
 impl Sum {
-    /// Without a bias, outputs are not to make up for each other either.
-    fn add(&mut self, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
-        let across = weight.t()?.contiguous()?;
-        more(&mut self.by_inputs, across.matmul(weight)?)?;
-        if let Some(bias) = bias {
-            more(&mut self.by_outputs, weight.matmul(&across)?)?;
-            more(&mut self.bias_by_inputs, across.matmul(&bias.unsqueeze(1)?)?)?;
-            self.bias += bias.sqr()?.sum_all()?.to_scalar::<f32>()?;
-        }
-        Ok(())
+    /// Of the gradient G = Dᵀ X of a weight, and the sum of D's rows, which is the bias's.
+    fn add(&mut self, x: &Tensor, d: &Tensor) -> Result<()> {
+        let among_outputs = d.matmul(&d.t()?)?;
+        let among_inputs = x.matmul(&x.t()?)?;
+        let bias = among_outputs.sum_keepdim(1)?;
+        self.bias += bias.sum_all()?.to_scalar::<f32>()?;
+        self.by_inputs.add(x, among_outputs.matmul(x)?)?;
+        self.by_outputs.add(d, among_inputs.matmul(d)?)?;
+        self.bias_by_inputs.add(x, bias)
+    }
+
+    /// Of embeddings: a row for each token, though a token may come twice, since rows of the
+    /// matrix are rounded one by one, and for all alike. They do not make up for each other.
+    fn add_rows(&mut self, rows: &Tensor) -> Result<()> {
+        self.by_inputs.add(rows, rows.clone())
     }
 
     fn read(self) -> Result<Gradients> {
-        let numbers = |sum: Option<Tensor>| -> Result<Option<Vec<f32>>> {
-            let numbers = sum.map(|sum| sum.flatten_all()?.to_vec1()).transpose()?;
-            // Integers made of these would be zeros.
-            if numbers.iter().flatten().any(|number| !f32::is_finite(*number)) {
-                candle_core::bail!("gradients of a score leave the range of f32");
-            }
-            Ok(numbers)
-        };
         Ok(Gradients {
-            by_inputs: numbers(self.by_inputs)?.unwrap_or_default(),
-            by_outputs: numbers(self.by_outputs)?.unwrap_or_default(),
-            bias_by_inputs: numbers(self.bias_by_inputs)?.unwrap_or_default(),
+            by_inputs: self.by_inputs.read()?,
+            by_outputs: self.by_outputs.read()?,
+            bias_by_inputs: self.bias_by_inputs.read()?,
             bias: self.bias,
         })
     }
 }
 
-fn more(sum: &mut Option<Tensor>, by: Tensor) -> Result<()> {
-    *sum = Some(match sum.take() {
-        Some(sum) => (sum + by)?,
-        None => by,
-    });
-    Ok(())
+/// The sum of products Aᵀ B. Some pairs of text are multiplied at once, since the sum is often
+/// larger than what it is made of.
+#[derive(Default)]
+struct Products {
+    sum: Option<Tensor>,
+    due: Vec<(Tensor, Tensor)>,
+}
+
+impl Products {
+    /// Rows that are due at most, before they are multiplied.
+    const ROWS_MAX: usize = 256;
+
+    fn add(&mut self, a: &Tensor, b: Tensor) -> Result<()> {
+        self.due.push((a.clone(), b));
+        let rows = self.due.iter().map(|(a, _)| a.dims()[0]).sum::<usize>();
+        if rows > Self::ROWS_MAX { self.multiply() } else { Ok(()) }
+    }
+
+    fn multiply(&mut self) -> Result<()> {
+        let (a, b): (Vec<_>, Vec<_>) = self.due.drain(..).unzip();
+        if a.is_empty() {
+            return Ok(());
+        }
+        let product = Tensor::cat(&a, 0)?.t()?.matmul(&Tensor::cat(&b, 0)?)?;
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => (sum + product)?,
+            None => product,
+        });
+        Ok(())
+    }
+
+    /// Its numbers, row by row; none of no products.
+    fn read(mut self) -> Result<Vec<f32>> {
+        self.multiply()?;
+        let Some(sum) = self.sum else { return Ok(Vec::new()) };
+        let numbers = sum.flatten_all()?.to_vec1()?;
+        // Integers made of others would be zeros.
+        if numbers.iter().any(|number| !f32::is_finite(*number)) {
+            candle_core::bail!("gradients of a score leave the range of f32");
+        }
+        Ok(numbers)
+    }
 }
 
 #[cfg(test)]
