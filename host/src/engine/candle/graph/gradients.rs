@@ -10,6 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::quantise::{LayerGradients, ModelGradients};
 use crate::checkpoint::rounding::Gradients;
 use crate::engine::candle::input::Padded;
+use crate::engine::candle::ops;
 use crate::engine::weights::Weights;
 use crate::engine::{Batch, EngineError, Pair};
 
@@ -73,12 +74,12 @@ struct Seen {
 impl Tap {
     /// The same tap where only outputs from there on are computed.
     pub(super) fn of(&self, from: usize) -> Self {
-        Tap { from, seen: self.seen.clone() }
+        Tap { from: self.from + from, seen: self.seen.clone() }
     }
 
     /// x Wᵀ.
     pub(super) fn product(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let product = x.detach().matmul(&weight.t()?)?;
+        let product = ops::matmul(&x.detach(), &weight.t()?)?;
         x.apply_op2(&product, Tapped { tap: self.clone(), weight: weight.clone() })
     }
 
@@ -124,7 +125,7 @@ impl CustomOp2 for Tapped {
 
 impl Linear {
     /// What was multiplied since the last time.
-    fn seen(&self) -> Vec<Seen> {
+    fn take_seen(&self) -> Vec<Seen> {
         self.tap.as_ref().map(|tap| std::mem::take(&mut *tap.seen())).unwrap_or_default()
     }
 }
@@ -148,9 +149,10 @@ impl Sums {
     fn add(&mut self, graph: &Graph, pair: &Padded) -> Result<()> {
         let words = Var::from_tensor(&graph.words(pair)?)?;
         let gradients = graph.logits(pair, &words)?.backward()?;
-        if let Some(rows) = gradients.get(&words) {
-            self.words.add_rows(rows)?;
-        }
+        let Some(rows) = gradients.get(&words) else {
+            candle_core::bail!("the score does not depend on its words");
+        };
+        self.words.add_rows(rows)?;
         for (sums, layer) in self.layers.iter_mut().zip(&graph.layers) {
             sums.add(layer)?;
         }
@@ -166,7 +168,7 @@ impl Sums {
 impl LayerSums {
     fn add(&mut self, layer: &Layer) -> Result<()> {
         let hidden = layer.attended.weight.dim(0)?;
-        for Seen { from, inputs, outputs } in layer.qkv.seen() {
+        for Seen { from, inputs, outputs } in layer.qkv.take_seen() {
             let parts = self.qkv[from / hidden..].iter_mut();
             for (at, sum) in parts.take(outputs.dim(1)? / hidden).enumerate() {
                 sum.add(&inputs, &outputs.narrow(1, at * hidden, hidden)?.contiguous()?)?;
@@ -178,7 +180,7 @@ impl LayerSums {
             (&mut self.narrow, &layer.narrow),
         ];
         for (sum, linear) in others {
-            for Seen { inputs, outputs, .. } in linear.seen() {
+            for Seen { inputs, outputs, .. } in linear.take_seen() {
                 sum.add(&inputs, &outputs)?;
             }
         }
@@ -244,7 +246,7 @@ struct Products {
 }
 
 impl Products {
-    /// Rows that are due at most, before they are multiplied.
+    /// With more rows than that, what is due is multiplied.
     const ROWS_MAX: usize = 256;
 
     fn add(&mut self, a: &Tensor, b: Tensor) -> Result<()> {
