@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::activation::exp2;
+use crate::fold::{Largest, fold};
 use crate::isa::{Isa, Vectors, Work};
 use crate::lines::{Lines, floats_mut};
 use crate::rows::Format;
@@ -384,11 +385,17 @@ impl<P: Pack> Tiles for Head<'_, P> {
                 }
             }
         }
+        let rows = scores.chunks_exact(score_stride).map(|scores| &scores[..length]);
+        let mut largest = [0.0; R];
+        for (largest, scores) in largest.iter_mut().zip(rows.clone()) {
+            let least = Largest(v.splat(f32::MIN));
+            *largest = v.largest(fold(v, scores, f32::MIN, least).0);
+        }
+        // Not together with the largest: a row would wait for its own.
         let mut scales = [0.0; R];
-        let rows = scores.chunks_exact_mut(score_stride);
         let rows = rows.zip(shares.chunks_exact_mut(score_stride / P::GROUP));
-        for (scale, (scores, shares)) in scales.iter_mut().zip(rows) {
-            *scale = 1.0 / exponentials::<V, P>(v, &scores[..length], shares);
+        for ((scale, largest), (scores, shares)) in scales.iter_mut().zip(largest).zip(rows) {
+            *scale = 1.0 / exponentials::<V, P>(v, scores, largest, shares);
         }
         let factor = Factor { lanes: shares, stride: score_stride / P::GROUP, steps: value_steps };
         for (nth, values) in values.chunks_exact(value_steps * strip).enumerate() {
@@ -406,24 +413,18 @@ impl<P: Pack> Tiles for Head<'_, P> {
 
 /// Each score's 2^(score - largest) as lanes; returns their sum, which is 1 or more.
 #[inline(always)]
-fn exponentials<V: Vectors, P: Pack>(v: V, scores: &[f32], shares: &mut [u32]) -> f32 {
-    let (vectors, rest) = scores.split_at(scores.len() - scores.len() % V::LANES);
-    let mut largest = v.load_part(rest, f32::MIN);
-    for part in vectors.chunks_exact(V::LANES) {
-        largest = v.max(largest, v.load(part));
-    }
-    let largest = v.splat(v.largest(largest));
+fn exponentials<V: Vectors, P: Pack>(
+    v: V,
+    scores: &[f32],
+    largest: f32,
+    shares: &mut [u32],
+) -> f32 {
+    let largest = v.splat(largest);
     let mut sum = v.splat(0.0);
-    let mut shares = shares.chunks_exact_mut(V::LANES / P::GROUP);
-    let parts = vectors.chunks_exact(V::LANES);
-    for (part, shares) in parts.zip(&mut shares) {
-        let power = exp2(v, v.sub(v.load(part), largest));
-        sum = v.add(sum, power);
-        P::store(v, power, shares);
-    }
-    if let Some(shares) = shares.next().filter(|_| !rest.is_empty()) {
+    let shares = shares.chunks_exact_mut(V::LANES / P::GROUP);
+    for (part, shares) in scores.chunks(V::LANES).zip(shares) {
         // What stands in for missing scores is 2^-126, which no sum of 1 or more notices.
-        let power = exp2(v, v.sub(v.load_part(rest, f32::MIN), largest));
+        let power = exp2(v, v.sub(v.load_part(part, f32::MIN), largest));
         sum = v.add(sum, power);
         P::store(v, power, shares);
     }

@@ -13,6 +13,7 @@ mod activation;
 mod attention;
 mod embedding;
 mod finite;
+mod fold;
 mod isa;
 mod linear;
 mod lines;

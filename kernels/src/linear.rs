@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::Activation;
 use crate::isa::{Isa, Vectors, Work};
 use crate::lines::{self, Lines};
-use crate::rows::{Format, Numbers, Quantised, Rows};
+use crate::rows::{Format, Numbers, Outlier, Quantised, Rows};
 use crate::tile::{Bf16, Bytes, Factor, Floats, Multiply, Tiles, each_tile};
 
 /// Vectors of a strip of columns. With three, a step of a tile of 8 rows loads 11
@@ -367,17 +367,34 @@ impl Finish for ScaledSum<'_> {
         let width = STRIP * V::LANES;
         let columns = self.columns(v, strip.linear, strip.column);
         for outlier in self.rows.outliers {
-            let (one, value) = (v.splat_lane(outlier.one), v.splat(outlier.value));
-            let lanes = &strip.weights[outlier.step * width..][..width];
+            let weights = &strip.weights[outlier.step * width..][..width];
             let from = outlier.row * strip.linear.outputs + strip.column;
-            let row = &mut strip.output[from..from + strip.columns];
-            for (c, part) in row.chunks_mut(V::LANES).enumerate().take(STRIP) {
-                let lanes = v.load_lanes(&lanes[c * V::LANES..]);
-                let weights = v.float(v.dot_bytes(v.splat_lane(0), one, lanes));
-                let x = v.load_part(part, 0.0);
-                let [_, scale, _] = columns[c];
-                v.store_part(v.mul_add(value, v.mul(weights, scale), x), part);
+            let output = &mut strip.output[from..from + strip.columns];
+            // Most are whole, and of those nothing asks how long they are.
+            if output.len() == width {
+                add_outlier(v, outlier, weights, &columns, &mut output[..width]);
+            } else {
+                add_outlier(v, outlier, weights, &columns, output);
             }
         }
+    }
+}
+
+/// The product of an outlier with a strip.
+#[inline(always)]
+fn add_outlier<V: Vectors>(
+    v: V,
+    outlier: &Outlier,
+    weights: &[u32],
+    columns: &[[V::F32; 3]; STRIP],
+    output: &mut [f32],
+) {
+    let (one, value) = (v.splat_lane(outlier.one), v.splat(outlier.value));
+    for (c, part) in output.chunks_mut(V::LANES).enumerate().take(STRIP) {
+        let lanes = v.load_lanes(&weights[c * V::LANES..]);
+        let weights = v.float(v.dot_bytes(v.splat_lane(0), one, lanes));
+        let [_, scale, _] = columns[c];
+        let x = v.load_part(part, 0.0);
+        v.store_part(v.mul_add(value, v.mul(weights, scale), x), part);
     }
 }

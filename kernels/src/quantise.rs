@@ -1,5 +1,6 @@
 //! From rows of floats to bytes.
 
+use crate::fold::{Fold, fold};
 use crate::isa::{LANES_MAX, Vectors, Work};
 use crate::rows::{Outlier, ROW_STEP};
 use crate::tile::{Bytes, Multiply as _};
@@ -32,12 +33,8 @@ impl Work for Quantise<'_> {
         let scales = self.scales.iter_mut().zip(self.zeros);
         let rows = values.zip(bytes).zip(scales).enumerate();
         for (row, ((values, bytes), (scale, zero))) in rows {
-            let (mut most, mut least) = (v.splat(0.0), v.splat(0.0));
-            for part in values.chunks(V::LANES) {
-                let x = v.load_part(part, 0.0);
-                most = v.max(most, x);
-                least = v.min(least, x);
-            }
+            let nothing = Ends { most: v.splat(0.0), least: v.splat(0.0) };
+            let Ends { most, least } = fold(v, values, 0.0, nothing);
             let above = End::of(v, values, most, 1.0);
             let below = End::of(v, values, v.sub(v.splat(0.0), least), -1.0);
             let worth = OUTLIER_SHARE_MIN * (above.most + below.most);
@@ -85,35 +82,37 @@ impl<'a> End<'a> {
 
     /// Leaves the furthest number out if it takes more than `worth` of the range.
     #[inline(always)]
-    fn without_outlier<V: Vectors>(mut self, _: V, worth: f32) -> Self {
-        let next = next(self.lanes);
-        // Its own lane may have another one that is as far out.
-        if self.most - next > worth
-            && let Some(lane) = self.lanes.iter().position(|most| *most == self.most)
-        {
-            let (mut place, mut most, mut next) = (lane, 0.0, next);
-            for at in (lane..self.values.len()).step_by(V::LANES) {
-                let x = self.sign * self.values[at];
-                if x > most {
-                    next = larger(most, next);
-                    (place, most) = (at, x);
-                } else {
-                    next = larger(x, next);
-                }
-            }
-            if self.most - next > worth {
+    fn without_outlier<V: Vectors>(mut self, v: V, worth: f32) -> Self {
+        // At first without those that share a lane with the furthest.
+        if self.most - next(self.lanes, [0.0; LANES_MAX]) > worth {
+            let zero = v.splat(0.0);
+            let nothing = Seconds { sign: v.splat(self.sign), most: zero, next: zero };
+            let mut nexts = [0.0; LANES_MAX];
+            v.store(fold(v, self.values, 0.0, nothing).next, &mut nexts);
+            let next = next(self.lanes, nexts);
+            if self.most - next > worth
+                && let Some(place) = self.place::<V>()
+            {
                 self.outlier = Some(place);
                 self.most = next;
             }
         }
         self
     }
+
+    /// Where the furthest number is.
+    #[inline(always)]
+    fn place<V: Vectors>(&self) -> Option<usize> {
+        let lane = self.lanes.iter().position(|most| *most == self.most)?;
+        (lane..self.values.len())
+            .step_by(V::LANES)
+            .find(|at| self.sign * self.values[*at] == self.most)
+    }
 }
 
-/// The second largest of all.
+/// The second largest of all, of the largest and the second largest of each lane.
 #[inline(always)]
-fn next(mut most: [f32; LANES_MAX]) -> f32 {
-    let mut next = [0.0; LANES_MAX];
+fn next(mut most: [f32; LANES_MAX], mut next: [f32; LANES_MAX]) -> f32 {
     let mut half = LANES_MAX / 2;
     while half > 0 {
         for lane in 0..half {
@@ -131,4 +130,50 @@ fn next(mut most: [f32; LANES_MAX]) -> f32 {
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
+}
+
+/// What is most and least, or 0.
+#[derive(Clone, Copy)]
+struct Ends<F> {
+    most: F,
+    least: F,
+}
+
+impl<V: Vectors> Fold<V> for Ends<V::F32> {
+    #[inline(always)]
+    fn take(&mut self, v: V, x: V::F32) {
+        self.most = v.max(self.most, x);
+        self.least = v.min(self.least, x);
+    }
+
+    #[inline(always)]
+    fn join(&mut self, v: V, other: Self) {
+        self.most = v.max(self.most, other.most);
+        self.least = v.min(self.least, other.least);
+    }
+}
+
+/// The furthest number of an end and the one after it, or 0.
+#[derive(Clone, Copy)]
+struct Seconds<F> {
+    /// 1, or -1 of what is below.
+    sign: F,
+    most: F,
+    next: F,
+}
+
+impl<V: Vectors> Fold<V> for Seconds<V::F32> {
+    #[inline(always)]
+    fn take(&mut self, v: V, x: V::F32) {
+        let x = v.mul(x, self.sign);
+        self.next = v.max(self.next, v.min(self.most, x));
+        self.most = v.max(self.most, x);
+    }
+
+    #[inline(always)]
+    fn join(&mut self, v: V, other: Self) {
+        let less = v.min(self.most, other.most);
+        self.next = v.max(v.max(self.next, other.next), less);
+        self.most = v.max(self.most, other.most);
+    }
 }

@@ -1,12 +1,12 @@
 //! The CPU engine and candle's on one core, whole models on real text: time of a pair,
 //! and arithmetic as a share of what the core can do at most, measured in the same run.
 //!
-//! `cargo bench -p maitred-tests --bench engine [-- LAYERS] [ENGINE]` (with one engine, add
-//! `--profile dev` to measure without building the world again: the kernels are optimised
-//! there too, but candle's side is not). The model is the one that `cargo xtask model`
-//! imports; fewer layers make it another size, whose scores mean nothing. Engines take turns, batch by batch, so that a noisy machine
-//! is noisy for all of them. It cannot show what several replicas cost each other, nor
-//! what the way to an engine costs.
+//! `cargo bench -p maitred-tests --bench engine [-- LAYERS] [ENGINE] [PRECISION]` (with one
+//! engine, add `--profile dev` to measure without building the world again: the kernels are
+//! optimised there too, but candle's side is not). The model is the one that `cargo xtask
+//! model` imports; fewer layers make it another size, whose scores mean nothing. Engines take
+//! turns, batch by batch, so that a noisy machine is noisy for all of them. It cannot show what
+//! several replicas cost each other, nor what the way to an engine costs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +48,8 @@ async fn main() -> anyhow::Result<()> {
     let mut model = checkpoint::locate(MODEL, &Hub::from_env()).await?;
     let words: Vec<String> = std::env::args().skip(1).collect();
     let layers = words.iter().find_map(|word| word.parse().ok()).unwrap_or(model.config.layers);
-    let wanted = words.iter().find(|word| CANDIDATES.iter().any(|(engine, ..)| engine == word));
+    let engine = words.iter().find(|word| CANDIDATES.iter().any(|(engine, ..)| engine == word));
+    let precision = words.iter().find(|word| CANDIDATES.iter().any(|(_, of, _)| of == word));
     let whole = layers == model.config.layers;
     model.config.layers = layers.min(model.config.layers);
     let truncation = Truncation::LongestFirst;
@@ -72,10 +73,11 @@ async fn main() -> anyhow::Result<()> {
     let isa = Isa::detect();
     println!("{}", isa.name());
     let mut candidates = Vec::new();
-    for (engine, precision, sizes) in CANDIDATES {
-        if wanted.is_some_and(|wanted| wanted != engine) {
-            continue;
-        }
+    let wanted = CANDIDATES.iter().filter(|(of_engine, of_precision, _)| {
+        engine.is_none_or(|engine| engine == of_engine)
+            && precision.is_none_or(|precision| precision == of_precision)
+    });
+    for &(engine, precision, sizes) in wanted {
         let format = match precision {
             "int8" => Format::Int8,
             "bf16" if !isa.has_bf16() => continue,

@@ -76,13 +76,13 @@ pub struct Workspace {
     rows: RowMemory,
     states: Buffer,
     cls: Buffer,
-    /// Queries, keys and values, side by side.
-    projected: Buffer,
     context: Buffer,
 }
 
 struct RowMemory {
     operand: Operand,
+    /// Queries, keys and values side by side, and later the feed-forward's: one memory for
+    /// both stays near.
     wide: Buffer,
     narrow: Buffer,
 }
@@ -123,7 +123,6 @@ impl Encoder {
             },
             states: Buffer::new(),
             cls: Buffer::new(),
-            projected: Buffer::new(),
             context: Buffer::new(),
         }
     }
@@ -136,7 +135,7 @@ impl Encoder {
         let states = work.states.room(words.len() * hidden);
         self.embedding.apply(words, places, states);
         for layer in &self.layers {
-            let projected = work.projected.room(3 * states.len());
+            let projected = rows.wide.room(3 * states.len());
             layer.query_key_value.apply(rows.operand.rows(states, hidden), None, projected);
             let [queries, keys, values] = Columns::parts(projected, hidden);
             let asking = Asking::Tokens;
@@ -149,7 +148,7 @@ impl Encoder {
         finite(states)?;
         let cls = work.cls.room(lengths.len() * hidden);
         first_rows(lengths, hidden, states, cls);
-        let queries = work.projected.room(cls.len());
+        let queries = rows.wide.room(cls.len());
         let context = work.context.room(cls.len());
         self.last.query.apply(rows.operand.rows(cls, hidden), None, queries);
         let input = absorbed::Input { lengths, states, queries };
