@@ -170,8 +170,11 @@ def machine_facts(maitred):
     cpu = platform.processor() or platform.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = f"{len(names)} × {names[0]}" if names else cpu
+        lines = [line.partition(":") for line in info.read_text().splitlines()]
+        facts = {name.strip(): value.strip() for name, _, value in lines}
+        if "model name" in facts:
+            kind = ", ".join(f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts)
+            cpu = f"{os.cpu_count()} × {facts['model name']}" + (f" ({kind})" if kind else "")
     git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     version = subprocess.run([maitred, "--version"], capture_output=True, text=True)
     return {"cpu": cpu, "commit": git.stdout.strip() or None, "maitred": version.stdout.strip()}

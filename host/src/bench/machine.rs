@@ -29,9 +29,20 @@ fn cpu() -> Option<String> {
     if cfg!(target_os = "macos") {
         return output("sysctl", &["-n", "machdep.cpu.brand_string"]);
     }
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, name)| name.trim().to_owned())
+    named(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+/// Virtual machines hide a processor's number, and all of a maker have one name; its
+/// family and model tell them apart.
+fn named(cpuinfo: &str) -> Option<String> {
+    let fields = || cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let field = |wanted: &str| fields().find(|(name, _)| name.trim() == wanted);
+    let value = |wanted: &str| Some(field(wanted)?.1.trim().to_owned());
+    let name = value("model name")?;
+    Some(match (value("cpu family"), value("model")) {
+        (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
+        _ => name,
+    })
 }
 
 fn memory_bytes() -> Option<u64> {
@@ -62,4 +73,17 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_of_one_name_are_told_apart() {
+        let info = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n";
+        assert_eq!(named(info).as_deref(), Some("AMD EPYC (family 26, model 2)"));
+        assert_eq!(named("model name : Any\n").as_deref(), Some("Any"));
+        assert_eq!(named("CPU part : 0xd0c\n"), None);
+    }
 }
