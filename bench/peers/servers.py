@@ -253,6 +253,8 @@ class Servers:
         return server
 
     def __enter__(self):
+        # As by ctrl-c; without this it would end this process at once, and the servers would stay.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(self, *_):
