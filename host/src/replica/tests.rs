@@ -108,10 +108,11 @@ fn a_fast_engine_hangs_sooner() {
 async fn threads_that_hang_are_bounded() {
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
-    let batches = AtomicUsize::new(0);
-    // Each engine scores one batch, so that its replica has no failures in a row.
-    let script = move |_, _: &Batch| {
-        if batches.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+    let batches = [const { AtomicUsize::new(0) }; HUNG_THREADS_MAX];
+    // Each engine scores one batch, so that its replica has no failures in a row. Each counts
+    // its own: one that is given up may begin its second after the next one's first.
+    let script = move |engine: usize, _: &Batch| {
+        if batches[engine].fetch_add(1, Ordering::SeqCst) == 1 {
             let _ = held.lock().map(|held| held.recv());
         }
         Act::Score
