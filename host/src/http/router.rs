@@ -51,7 +51,7 @@ pub fn resolve<'p>(side: Side, method: &Method, path: &'p str) -> Result<Endpoin
             Side::Public => {
                 "requests go to /rerank, /v1/rerank, /v2/rerank or /score, or below /routes/{route}; /docs has all paths"
             }
-            Side::Operations => "there are /, /metrics, /health, /ready and /info",
+            Side::Operations => "there are /, /try, /metrics, /health, /ready and /info",
         };
         return Err(Problem::NoEndpoint(format!("nothing is at `{}`; {hint}", shown(path))));
     };

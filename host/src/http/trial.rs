@@ -163,10 +163,13 @@ where
     ask.trace = entry.span.trace();
     ask.priority = visitor.granted(ask.priority);
     let chain = run(&visitor, route, ask.clone()).await;
-    // One after the other, so that neither is in the other's way.
+    // One after the other, so that neither is in the other's way, each with its own account.
     let plain = match route.policies.is_empty() {
         true => None,
-        false => Some(run(&visitor, &route.plain(), ask).await),
+        false => {
+            let ask = Ask { report: Arc::default(), ..ask };
+            Some(run(&visitor, &route.plain(), ask).await)
+        }
     };
     let status = match &chain {
         Ok(answer) => {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::dashboard::{Dashboard, Stream};
+use crate::rerank;
 
 const HOST: &str = "host: 127.0.0.1:8788\r\n";
 
@@ -177,7 +178,9 @@ async fn errors_are_shown_without_what_the_client_wrote() {
 #[tokio::test]
 async fn a_request_is_tried_with_and_without_its_policies() {
     // The chain turns the ranking round; the model reads scores.
-    let turned = stage(|request, _| {
+    let turned = stage(|request, context| {
+        context.report.add_pairs(3, 30, 0);
+        context.report.add_time(rerank::Stage::GuestCpu, Duration::from_millis(7));
         async move {
             let mut ranking = read_scores(&request);
             ranking.results.truncate(2);
@@ -200,6 +203,9 @@ async fn a_request_is_tried_with_and_without_its_policies() {
     assert_eq!((order(&tried["chain"]), order(&tried["plain"])), (vec![0, 1], vec![1, 2, 0]));
     assert_eq!((&tried["route"], &tried["chain"]["filtered"]), (&json!("fresh"), &json!(1)));
     assert!(tried["plain"]["took_ms"].as_f64().unwrap() > 0.0);
+    let spent = |run: &Json| ["pairs", "tokens", "guest_cpu_ms"].map(|what| run[what].clone());
+    assert_eq!(spent(&tried["chain"]), [json!(3), json!(30), json!(7.0)]);
+    assert_eq!(spent(&tried["plain"]), [json!(0), json!(0), json!(0.0)]);
 
     client.send(json_of(r#"{"query":"q","documents":["0.25"]}"#)).await;
     let tried = client.reply().await.json();
