@@ -13,10 +13,10 @@ use crate::server::{Findings, examine};
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Say everything that is wrong with a configuration, without serving it:
-    /// keys, values, certificates, components and manifests, parameters, models and
-    /// what their engines do. Nothing is downloaded, and no weights are read. The exit
-    /// code is 0 if it can be used.
+    /// Say everything that is wrong with a configuration, without serving it: keys and
+    /// values; and where those are right, certificates, components and manifests,
+    /// parameters, models and what their engines do. Nothing is downloaded, and no weights
+    /// are read. The exit code is 0 if it can be used.
     Check {
         /// The file; the one that `serve` would read if absent.
         #[arg(value_name = "FILE")]
@@ -37,7 +37,9 @@ pub enum ConfigCommand {
 pub async fn run(command: ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file, mut server } => {
-            server.settings.config = file.or(server.settings.config);
+            if let Some(file) = file {
+                server.settings.read_instead(file)?;
+            }
             check(&server).await?;
         }
         ConfigCommand::Show { server } => {

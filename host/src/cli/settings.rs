@@ -11,11 +11,13 @@ use crate::config::{DEFAULT_ROUTE, Raw, RawLink, RawPolicy, Settings, check};
 
 /// The file that is read if it is there and nobody names another.
 const FILE: &str = "maitred.toml";
+/// Names another, unless a flag does.
+const CONFIG_VARIABLE: &str = "MAITRED_CONFIG";
 
 #[derive(Debug, Clone, Args)]
 pub struct SettingsArguments {
     /// Configuration file; `maitred.toml` here if there is one.
-    #[arg(long, env = "MAITRED_CONFIG", value_name = "FILE")]
+    #[arg(long, env = CONFIG_VARIABLE, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Model of the default route: a folder, or an id on the hub.
     #[arg(long, env = "MAITRED_MODEL", value_name = "DIR|ID")]
@@ -103,6 +105,18 @@ fn stated(value: &Option<String>) -> Option<&str> {
 }
 
 impl SettingsArguments {
+    /// Takes the file instead of the environment's; a flag that names another contradicts it.
+    pub fn read_instead(&mut self, file: PathBuf) -> anyhow::Result<()> {
+        let other = self.config.take().filter(|other| {
+            std::env::var_os(CONFIG_VARIABLE).is_none_or(|of_environment| *other != of_environment)
+        });
+        if let Some(other) = other {
+            bail!("{} and --config {}: name one file", file.display(), other.display());
+        }
+        self.config = Some(file);
+        Ok(())
+    }
+
     /// What is in force, as written and as checked.
     pub fn settings(&self) -> anyhow::Result<(Raw, Settings)> {
         self.settings_with(|_| {})

@@ -88,19 +88,20 @@ async fn chains(
         }
     }
     for (name, route) in &settings.routes {
-        // What is wrong with a policy was said; a chain without it is not looked
-        // at.
-        if !route.policies.iter().all(|link| policies.contains_key(&link.policy)) {
-            continue;
-        }
         let model = &settings.models[&route.model];
         let about = about(&route.model, model, checkpoints.get(&route.model));
-        match rehearse_chain(&links(route, &policies), route.on_failure, &about).await {
-            Ok(doubts) => {
-                let doubts = doubts.iter().map(|doubt| format!("`routes.{name}`: {doubt}"));
-                findings.notes.extend(doubts);
+        // What is wrong with a policy itself was said.
+        let mut route = route.clone();
+        route.policies.retain(|link| policies.contains_key(&link.policy));
+        // Each alone, so that a fault of one hides none of the next.
+        for link in links(&route, &policies) {
+            match rehearse_chain(&[link], route.on_failure, &about).await {
+                Ok(doubts) => {
+                    let doubts = doubts.iter().map(|doubt| format!("`routes.{name}`: {doubt}"));
+                    findings.notes.extend(doubts);
+                }
+                Err(error) => findings.faults.push(format!("`routes.{name}`: {}", failed(error))),
             }
-            Err(error) => findings.faults.push(format!("`routes.{name}`: {}", failed(error))),
         }
     }
     let links = settings.routes.values().flat_map(|route| &route.policies);

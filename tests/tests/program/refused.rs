@@ -51,7 +51,7 @@ async fn a_configuration_is_checked_without_serving_it() {
              [policies.core]\ncomponent = 'core.wasm'
              [policies.fresh]\ncomponent = '{fresh}'\ngrants = ['random']
              [policies.dedupe]\ncomponent = '{dedupe}'\nrequired = true
-             [routes.r]\npolicies = [{{ policy = 'dedupe', params = {{ similar = 1 }} }}]
+             [routes.r]\npolicies = ['missing', {{ policy = 'dedupe', params = {{ similar = 1 }} }}, {{ policy = 'dedupe', params = {{ like = 1 }} }}]
              [routes.default]\npolicies = ['dedupe']\non_failure = 'bypass'"
         ),
         &[
@@ -61,12 +61,15 @@ async fn a_configuration_is_checked_without_serving_it() {
             "core.wasm is no component: it is a core module",
             "failed to grant `random` to policy `fresh`",
             "unknown parameter `similar`; did you mean `similarity`?",
+            "unknown parameter `like`",
             "`routes.default`: failed to bypass a chain that holds policy `dedupe`",
         ],
     )
     .await;
     let (code, _, err) = run(&["config", "check", "/no/such/file.toml"]).await;
     assert!(code != 0 && err.contains("/no/such/file.toml is not usable"), "{err}");
+    let (code, _, err) = run(&["config", "check", path, "--config", "other.toml"]).await;
+    assert!(code != 0 && err.contains("--config other.toml: name one file"), "{err}");
 }
 
 /// What a policy refuses is found before the first request: manifests know only part
