@@ -309,7 +309,8 @@ impl Model {
             policy: format!("chain of {}", context.route).into(),
             reason: format!(
                 "asks the model for {} more pairs and {} more tokens, and is over the \
-                     {} pairs and {} tokens that the request was admitted with",
+                     {} pairs and {} tokens that the request was admitted with \
+                     (`amplification_max` of the route)",
                 work.pairs, work.tokens, granted.pairs, granted.tokens
             ),
         })

@@ -78,7 +78,7 @@ impl Fuse {
         match queries.len() <= self.queries_max {
             true => Ok(queries),
             false => Err(Error::invalid(format_args!(
-                "the query makes {} queries, over the limit of {}",
+                "the query makes {} queries, over the limit of {} (`queries_max`)",
                 queries.len(),
                 self.queries_max
             ))),
@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn too_many_queries_are_the_clients_fault() {
         let error = kit().run::<Fuse>(request("a|b|c|d|e", ["d"])).unwrap_err();
-        assert_eq!(error, Error::invalid("the query makes 5 queries, over the limit of 4"));
+        assert_eq!(
+            error,
+            Error::invalid("the query makes 5 queries, over the limit of 4 (`queries_max`)")
+        );
         assert_eq!(asked(kit().param("queries_max", 5), "a|b|c|d|e").len(), 5);
     }
 

@@ -95,7 +95,7 @@ pub enum CheckpointError {
     Unsupported { what: &'static str, value: String, supported: &'static str },
     /// The network is switched off and a file is not in the cache.
     #[error(
-        "model `{name}` is not complete on this machine ({missing}) and the hub is off limits ({setting})"
+        "model `{name}` is not complete on this machine (missing: {missing}) and the hub is off limits ({setting})"
     )]
     Offline { name: String, missing: String, setting: &'static str },
     /// The hub is at fault, or the way to it.

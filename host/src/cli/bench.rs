@@ -29,6 +29,7 @@ pub enum BenchCommand {
     },
     /// Make a report of records.
     Report {
+        /// What `run` wrote, a record a line.
         #[arg(value_name = "RECORDS.jsonl")]
         records: PathBuf,
         /// The report; beside the records if absent.
@@ -38,6 +39,7 @@ pub enum BenchCommand {
     /// Say what is different between two measurements, or two variants of one,
     /// with its 95 % interval.
     Diff {
+        /// Records of the measurement that the other is compared with.
         #[arg(value_name = "A.jsonl")]
         a: PathBuf,
         /// The same file as A if absent.
@@ -53,6 +55,7 @@ pub enum BenchCommand {
     Sample {
         #[command(flatten)]
         workload: WorkloadArguments,
+        /// Where the scores go; workloads name it among their `samples`.
         #[arg(long, value_name = "FILE.jsonl")]
         out: PathBuf,
     },
@@ -60,6 +63,7 @@ pub enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub struct WorkloadArguments {
+    /// What is sent, to which server, and how long.
     #[arg(value_name = "WORKLOAD.toml")]
     workload: PathBuf,
     /// Set a key of the workload, whatever the file says; the key is not swept

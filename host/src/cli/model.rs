@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::requests;
@@ -21,11 +21,12 @@ pub enum ModelCommand {
         /// `owner/name`, or `owner/name@revision`.
         id: String,
         /// Time in which the hub must answer.
-        #[arg(long, value_name = "MS")]
+        #[arg(long, value_name = "MS", allow_negative_numbers = true, value_parser = value_parser!(u64).range(1..))]
         timeout_ms: Option<u64>,
     },
     /// Make a model folder of a dynamically quantised ONNX file.
     Import {
+        /// As onnxruntime's dynamic quantisation writes it.
         #[arg(value_name = "FILE.onnx")]
         onnx: PathBuf,
         /// The tokenizer; `tokenizer.json` beside the file if absent.
@@ -48,8 +49,9 @@ pub enum ModelCommand {
     Quantize {
         /// A folder, or an id on the hub.
         source: String,
-        /// That text: requests like those which the model will get, one a line, as objects
-        /// with `query` and `documents`; other keys do not matter. English of many kinds if absent.
+        /// Text whose scores should change least: requests like those which the model will
+        /// get, one a line, as objects with `query` and `documents`; other keys do not matter.
+        /// English of many kinds if absent.
         #[arg(long, value_name = "FILE.jsonl")]
         text: Option<PathBuf>,
         /// Round each weight to the nearest instead, whatever the text: seconds.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, value_parser};
 use serde::Serialize;
 
 use super::documents;
@@ -28,11 +28,12 @@ pub struct RerankArguments {
     #[arg(short, long, conflicts_with = "policies")]
     route: Option<String>,
     /// File of documents, one a line; `.jsonl` for objects with `text` and
-    /// fields; `-` for standard input, which is read if no document is given.
+    /// fields; `-` for lines of text from standard input, which is read if no document is
+    /// given.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Results to print; all if absent.
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     top_n: Option<u32>,
     /// Print JSON instead of a table.
     #[arg(long)]
@@ -124,6 +125,12 @@ struct Printed<'a> {
     model: &'a str,
     results: Vec<PrintedResult<'a>>,
     route: &'a str,
+    /// Documents that a policy left out.
+    filtered: usize,
+    /// A policy failed, and the plain model answered instead.
+    bypassed: bool,
+    /// The scores are ranks.
+    order_only: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,6 +150,9 @@ fn print_json(answer: &Answer, asked: &[AskedDocument]) -> anyhow::Result<()> {
         model: &answer.model,
         results: answer.results.iter().map(result).collect(),
         route: &answer.route,
+        filtered: answer.filtered,
+        bypassed: answer.report.bypassed(),
+        order_only: answer.order_only,
     };
     println!("{}", serde_json::to_string_pretty(&printed)?);
     Ok(())

@@ -135,8 +135,9 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     match ms {
         Some(ms @ 1_u64..) => Ok(Some(Duration::from_millis(ms))),
         _ => Err(Problem::Header(format!(
-            "`{TIMEOUT}` is \"{}\"; it must be a whole number of milliseconds from 1",
-            shown_bytes(value.as_bytes())
+            "`{TIMEOUT}` is \"{}\"; it must be a whole number of milliseconds from 1 to {}",
+            shown_bytes(value.as_bytes()),
+            u64::MAX
         ))),
     }
 }
@@ -224,8 +225,8 @@ mod tests {
             "urgent",
             "`x-maitred-priority` is \"urgent\"; it must be low, normal or high",
         );
-        let whole = "it must be a whole number of milliseconds from 1";
-        for value in ["0", "-1", "1.5", "1s", ""] {
+        let whole = "it must be a whole number of milliseconds from 1 to 18446744073709551615";
+        for value in ["0", "-1", "1.5", "1s", "", "18446744073709551616"] {
             let expected = format!("`x-maitred-timeout-ms` is \"{value}\"; {whole}");
             check(TIMEOUT, value, &expected);
         }

@@ -163,7 +163,7 @@ async fn a_chain_cannot_ask_for_more_than_its_share() {
     assert_eq!(
         error.to_string(),
         "policy `chain of route` asks the model for 2 more pairs and 31 more tokens, and is over \
-         the 3 pairs and 100 tokens that the request was admitted with"
+         the 3 pairs and 100 tokens that the request was admitted with (`amplification_max` of the route)"
     );
     model.stop().await;
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use maitred_tests::fixtures::{checkpoint, repository};
 use maitred_tests::guests::component;
 use maitred_tests::process::{Around, Served, run, run_with};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn tiny() -> String {
     checkpoint("tiny-bert").display().to_string()
@@ -100,6 +100,7 @@ async fn rerank_goes_through_a_policy_if_asked() {
     assert_eq!(code, 0, "{err}");
     let answer: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(answer["results"].as_array().unwrap().len(), 2, "{answer}");
+    assert_eq!((&answer["filtered"], &answer["bypassed"]), (&json!(1), &json!(false)));
 }
 
 #[tokio::test]

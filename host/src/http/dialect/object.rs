@@ -38,6 +38,10 @@ pub struct Keep {
 impl<'a> Object<'a> {
     /// The whole body.
     pub fn body(body: &'a [u8], keep: Keep) -> Result<Self, Problem> {
+        if body.trim_ascii().is_empty() {
+            let text = "the body is empty; it must be a JSON object".to_owned();
+            return Err(Problem::Malformed(text));
+        }
         let raw: &RawValue = serde_json::from_slice(body)
             .map_err(|error| Problem::Malformed(format!("the body is not JSON: {error}")))?;
         if kind(raw) != Kind::Object {

@@ -64,7 +64,7 @@ async fn refusals_name_what_was_wrong() {
         COHERE,
         400,
         shared(
-            "`x-maitred-timeout-ms` is \"soon\"; it must be a whole number of milliseconds from 1",
+            "`x-maitred-timeout-ms` is \"soon\"; it must be a whole number of milliseconds from 1 to 18446744073709551615",
         ),
     )
     .await;
