@@ -65,7 +65,15 @@ pub fn compare(
         records.iter().filter(|record| record.variant == name).cloned().collect()
     };
     let names = match named {
-        Some(names) => vec![names],
+        Some((of_a, of_b)) => {
+            for (side, records, name) in [("A", a, of_a), ("B", b, of_b)] {
+                let known = variants(records);
+                if !known.contains(&name) {
+                    bail!("{side} has no variant `{name}`; there are {}", known.join(" | "));
+                }
+            }
+            vec![(of_a, of_b)]
+        }
         None => {
             let (in_a, in_b) = (variants(a), variants(b));
             match (in_a.as_slice(), in_b.as_slice()) {
@@ -176,6 +184,7 @@ mod tests {
         assert_eq!(names(Some(("a", "b"))), [pair("a", "b")]);
         let error = compare(&records, &[window("c", 0, 10)], None).unwrap_err().to_string();
         assert!(error.contains("A has a | b, B has c"), "{error}");
-        assert!(compare(&records, &records, Some(("a", "z"))).is_err());
+        let error = compare(&records, &records, Some(("a", "z"))).unwrap_err().to_string();
+        assert!(error.contains("B has no variant `z`; there are a | b"), "{error}");
     }
 }

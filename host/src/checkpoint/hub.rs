@@ -138,18 +138,24 @@ struct Download<'a> {
 
 impl<'a> Download<'a> {
     fn start(hub: &'a Hub, name: &'a str, id: &ModelId) -> Result<Self, CheckpointError> {
+        let failed = |reason: String| CheckpointError::Hub {
+            name: name.to_owned(),
+            what: "anything".to_owned(),
+            reason,
+        };
         let mut builder = ApiBuilder::from_cache(Cache::new(hub.cache.clone()))
             .with_progress(false)
             .with_token(hub.token.clone())
             .with_user_agent("maitred", env!("CARGO_PKG_VERSION"));
         if let Some(endpoint) = &hub.endpoint {
+            if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+                return Err(failed(format!(
+                    "`HF_ENDPOINT` is \"{endpoint}\"; it must begin with http:// or https://"
+                )));
+            }
             builder = builder.with_endpoint(endpoint.clone());
         }
-        let api: Api = builder.build().map_err(|error| CheckpointError::Hub {
-            name: name.to_owned(),
-            what: "anything".to_owned(),
-            reason: error.to_string(),
-        })?;
+        let api: Api = builder.build().map_err(|error| failed(error.to_string()))?;
         Ok(Download { hub, name, id: id.clone(), repo: api.repo(hub.repo(id)) })
     }
 

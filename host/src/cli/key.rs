@@ -114,6 +114,9 @@ fn hash() -> anyhow::Result<()> {
         .take(INPUT_BYTES_MAX)
         .read_to_string(&mut text)
         .context("failed to read standard input")?;
+    if text.trim().is_empty() {
+        bail!("standard input has no key; give one a line");
+    }
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let key = Key::parse(line.trim()).with_context(|| {
             format!(

@@ -406,4 +406,6 @@ async fn keys_are_shown_once_and_files_get_their_hashes() {
     check(&["--caller", "a b"], "has the name \"a b\"").await;
     let (code, _, err) = run_with(&["key", "hash"], "hunter2\n").await;
     assert!(code != 0 && err.contains("line 1 is no key") && !err.contains("hunter2"), "{err}");
+    let (code, _, err) = run_with(&["key", "hash"], "\n").await;
+    assert!(code != 0 && err.contains("standard input has no key"), "{err}");
 }

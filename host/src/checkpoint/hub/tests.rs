@@ -181,10 +181,12 @@ async fn what_fails_says_where() {
     let hub = hub(&dir, &server.endpoint);
     let offline = Hub { offline: true, ..hub.clone() };
     let unreachable = Hub { endpoint: Some("http://127.0.0.1:1".to_owned()), ..hub.clone() };
+    let no_url = Hub { endpoint: Some("mirror.example".to_owned()), ..hub.clone() };
     for (source, hub, expected) in [
         ("owner/other", &hub, "404"),
         (ID, &offline, "off limits (HF_HUB_OFFLINE)"),
         (ID, &unreachable, "the list of files of model `owner/tiny`"),
+        (ID, &no_url, "`HF_ENDPOINT` is \"mirror.example\"; it must begin with http:// or"),
         ("./nowhere", &hub, "neither a folder nor an id"),
         ("nowhere", &hub, "neither a folder nor an id"),
     ] {
