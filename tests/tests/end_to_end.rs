@@ -226,8 +226,8 @@ async fn what_a_guest_prints_is_in_the_log() {
     let ask = json!({ "query": "garden gate", "texts": ["a green gate"] });
     let request = server.client.post(url).header("x-request-id", "printed-1").json(&ask);
     assert_eq!(request.send().await.unwrap().status(), 200);
-    // It is written when the guest is gone, before its request is answered.
-    server.says("output over the limit was left out").await;
+    // What the guest printed is written when it is gone, before its request is answered.
+    server.says("\"message\":\"answered\"").await;
     let events = server.started.events();
     let of_guest: Vec<_> =
         events.iter().filter(|event| event["target"] == "maitred::policy").collect();
@@ -236,6 +236,10 @@ async fn what_a_guest_prints_is_in_the_log() {
     assert!(of_guest.iter().any(|event| is_trial(&event)), "{of_guest:?}");
     let of_guest: Vec<_> = of_guest.iter().filter(|event| !is_trial(event)).collect();
     let printed = of_guest.iter().filter(|event| event["fields"]["said"] == "\"x\"").count();
+    let cut = |event: &&&Value| {
+        event["fields"]["message"].as_str().is_some_and(|said| said.contains("over the limit"))
+    };
+    assert_eq!(of_guest.iter().filter(|event| cut(event)).count(), 1, "{of_guest:?}");
     assert!(printed > 0 && printed == of_guest.len() - 1, "{of_guest:?}");
     for event in of_guest {
         let fields = &event["fields"];

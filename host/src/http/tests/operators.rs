@@ -211,8 +211,12 @@ async fn a_request_is_tried_with_and_without_its_policies() {
     let tried = client.reply().await.json();
     assert_eq!((&tried["route"], &tried["plain"]), (&json!("plain"), &Json::Null));
     let counted = server.operator().await.get("/metrics").await.body;
-    let line = r#"maitred_requests_total{route="fresh",dialect="try",status="200"} 1"#;
-    assert!(counted.contains(line), "{counted}");
+    for line in [
+        r#"maitred_requests_total{route="fresh",dialect="try",status="200"} 1"#,
+        r#"maitred_request_duration_seconds_count{route="fresh",stage="total"} 1"#,
+    ] {
+        assert!(counted.contains(line), "no `{line}` in\n{counted}");
+    }
 }
 
 #[tokio::test]
